@@ -1,0 +1,106 @@
+"""Every name that crosses a process: a leaf that both sides import.
+
+Renaming a Python function never changes a name here, and a name here never changes once a history holds it.
+"""
+
+from typing import Final
+
+# --- workflows -------------------------------------------------------------------------------------------------
+ISSUE_WORKFLOW: Final = "IssueWorkflow"
+IMPLEMENT_WORKFLOW: Final = "ImplementWorkflow"
+MERGE_QUEUE_WORKFLOW: Final = "MergeQueueWorkflow"
+REPOSITORY_WORKFLOW: Final = "RepositoryWorkflow"
+FLEET_WORKFLOW: Final = "FleetWorkflow"
+ISSUE_INTAKE_WORKFLOW: Final = "IssueIntake"
+
+# --- task queues -----------------------------------------------------------------------------------------------
+CONTROL_QUEUE: Final = "fettle"
+AGENTS_QUEUE: Final = "fettle-agents"
+HOST_QUEUE_PREFIX: Final = "fettle-host/"
+
+# --- worker deployment (versioning) ----------------------------------------------------------------------------
+DEPLOYMENT: Final = "fettle"
+
+# --- activities ------------------------------------------------------------------------------------------------
+OPEN_RUN: Final = "open_run"
+JUDGE_TRIAGE: Final = "judge_triage"
+CLAIM_ISSUE: Final = "claim_issue"
+REQUEST_ADMISSION: Final = "request_admission"
+CLAIM_HOST: Final = "claim_host"
+PREPARE_WORKTREE: Final = "prepare_worktree"
+RUN_AGENT: Final = "run_agent"
+VERIFY_COMMIT: Final = "verify_commit"
+INTEGRATE_WORK: Final = "integrate_work"
+RELEASE_HOST: Final = "release_host"
+PUBLISH_PULL_REQUEST: Final = "publish_pull_request"
+JUDGE_REVIEW: Final = "judge_review"
+POST_REVIEW: Final = "post_review"
+POLL_CHECKS: Final = "poll_checks"
+READ_CI_FAILURE: Final = "read_ci_failure"
+READ_GATE: Final = "read_gate"
+MARK_READY: Final = "mark_ready"
+REQUEST_MERGE: Final = "request_merge"
+BUILD_CANDIDATE: Final = "build_candidate"
+MERGE_PULL_REQUEST: Final = "merge_pull_request"
+DISCARD_CANDIDATE: Final = "discard_candidate"
+CLOSE_RUN: Final = "close_run"
+REPORT_HOLD: Final = "report_hold"
+LIST_NEW_ISSUES: Final = "list_new_issues"
+START_RUNS: Final = "start_runs"
+REGISTER_REPOSITORY: Final = "register_repository"
+
+CI_WAIT_ACTIVITY_ID: Final = "ci-wait"
+"""Activity id of every CI wait, so that a webhook can wake the poll without adding an event to the history."""
+
+# --- updates (validated; a refusal leaves nothing in the history) ------------------------------------------------
+DECIDE: Final = "decide"
+HOLD: Final = "hold"
+RELEASE: Final = "release"
+RETRY: Final = "retry"
+EDIT: Final = "edit"
+CONFIGURE: Final = "configure"
+
+# --- signals ---------------------------------------------------------------------------------------------------
+SIGNAL_APPROVE: Final = "approve"
+SIGNAL_REJECT: Final = "reject"
+SIGNAL_HOLD: Final = "hold"
+SIGNAL_RELEASE: Final = "release"
+FORGE_CHANGED: Final = "forge_changed"
+ADMITTED: Final = "admitted"
+ADMISSION_REQUESTED: Final = "admission_requested"
+ADMISSION_ENDED: Final = "admission_ended"
+DEPENDENCY_ENDED: Final = "dependency_ended"
+FLEET_SETTINGS: Final = "fleet_settings"
+REPOSITORY_SEEN: Final = "repository_seen"
+MERGE_REQUESTED: Final = "merge_requested"
+MERGE_WITHDRAWN: Final = "merge_withdrawn"
+MERGE_CLEARANCE_ASKED: Final = "merge_clearance_asked"
+MERGE_CLEARANCE_GIVEN: Final = "merge_clearance_given"
+MERGE_ENDED: Final = "merge_ended"
+
+# --- queries ---------------------------------------------------------------------------------------------------
+SNAPSHOT: Final = "snapshot"
+
+# --- search attributes (registered once per namespace; all keyword but the last) ---------------------------------
+SA_KIND: Final = "FettleKind"
+SA_REPO: Final = "FettleRepo"
+SA_PHASE: Final = "FettlePhase"
+SA_HOLD: Final = "FettleHold"
+SA_SEVERITY: Final = "FettleSeverity"
+SA_AGENT: Final = "FettleAgent"
+SA_NEEDS_HUMAN: Final = "FettleNeedsHuman"
+KEYWORD_ATTRIBUTES: Final = (SA_KIND, SA_REPO, SA_PHASE, SA_HOLD, SA_SEVERITY, SA_AGENT)
+BOOL_ATTRIBUTES: Final = (SA_NEEDS_HUMAN,)
+
+# --- labels on the forge: what a person sees and sets ------------------------------------------------------------
+LABEL_TRIGGER: Final = "fettle"
+LABEL_IN_PROGRESS: Final = "fettle-in-progress"
+LABEL_DONE: Final = "fettle-done"
+LABEL_FAILED: Final = "fettle-failed"
+LABEL_CANCELLED: Final = "fettle-cancelled"
+LABEL_REJECTED: Final = "fettle-rejected"
+TERMINAL_LABELS: Final = (LABEL_DONE, LABEL_FAILED, LABEL_CANCELLED, LABEL_REJECTED)
+
+# --- branches --------------------------------------------------------------------------------------------------
+WORK_BRANCH_PREFIX: Final = "fettle/issue-"
+QUEUE_BRANCH_PREFIX: Final = "fettle/queue/"

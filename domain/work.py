@@ -1,0 +1,123 @@
+"""The work of a run on one agent host: the lease, the worktree, the import of commits, verification."""
+
+import enum
+
+from pydantic import BaseModel, ConfigDict
+
+from domain import artifacts, refs
+
+
+class Message(BaseModel):
+    """Input or output of an activity: new fields are always defaulted, so old histories still read."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class HostLease(Message):
+    """A slot on one agent host. `queue` is where the run's disk work goes while the lease holds."""
+
+    host_id: str
+    queue: str
+    backend_versions: dict[str, str] = {}
+
+
+class ClaimHost(Message):
+    run: str
+    """Workflow id that the slot is leased to; claiming twice gives the same lease."""
+    backend: str
+    avoid_host: str = ""
+    """A host that was lost while it held this run."""
+
+
+class ReleaseHost(Message):
+    run: str
+    remove_worktree: bool = True
+
+
+class PrepareWorktree(Message):
+    """Make, or find again, the run's own clone. Its branch starts at the pushed work branch when there is one,
+    at the tip of `base_branch` otherwise."""
+
+    run: str
+    repo: refs.Repository
+    base_branch: str
+    branch: str
+    start_fresh: bool = False
+    """Ignore what is on the work branch: start again from the base (the old work stays in the forge's reflog)."""
+
+
+class Worktree(Message):
+    path: str
+    base_sha: str
+    """Merge base of the branch with the base branch: the first commit that is not ours."""
+    head_sha: str
+    base_tip_sha: str = ""
+    resumed_from_push: bool = False
+
+
+class IntegrateWork(Message):
+    """Take the agent's commits into the mirror, check every one, and push the branch."""
+
+    run: str
+    repo: refs.Repository
+    base_branch: str
+    branch: str
+    worktree: str
+    expected_remote_sha: str = ""
+    """What the branch on the forge must be now; empty: it must not exist."""
+    commit_message: str
+    """For work the agent left uncommitted."""
+
+
+class FindingLevel(enum.StrEnum):
+    BLOCKS = "blocks"
+    WARNS = "warns"
+
+
+class SafetyFinding(Message):
+    """A secret or a dangerous pattern on a line that this run adds. The match itself is never carried."""
+
+    rule: str
+    level: FindingLevel
+    path: str
+    line: int = 0
+    commit: str = ""
+    hint: str = ""
+
+
+class IntegrationOutcome(enum.StrEnum):
+    PUSHED = "pushed"
+    NO_CHANGES = "no_changes"
+    UNSAFE = "unsafe"
+
+
+class Integration(Message):
+    outcome: IntegrationOutcome
+    head_sha: str = ""
+    base_sha: str = ""
+    files: tuple[str, ...] = ()
+    added_lines: int = 0
+    removed_lines: int = 0
+    findings: tuple[SafetyFinding, ...] = ()
+    auto_committed: bool = False
+    diff: artifacts.ArtifactRef | None = None
+
+
+class VerifyCommit(Message):
+    """Run the repository's verify command on one commit, in a clean checkout from the mirror."""
+
+    run: str
+    repo: refs.Repository
+    sha: str
+    command: str
+    timeout_seconds: float = 300
+
+
+class Verification(Message):
+    passed: bool
+    exit_code: int | None = None
+    timed_out: bool = False
+    tail: str = ""
+    """The last 3,000 characters of output, redacted."""
+    seconds: float = 0
+    log: artifacts.ArtifactRef | None = None
