@@ -2,7 +2,6 @@
 # ARGS passes options through: make demo ARGS=--json, make test ARGS="-k compose -x", make lock ARGS=--upgrade.
 
 SHELL := /bin/sh
-MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -48,7 +47,7 @@ format: $(STAMP) ## Rewrite the code in the project's format
 bench: $(STAMP) ## Run the benchmarks and print the scoreboard
 	@$(PY) -m evals.bench $(ARGS)
 
-lock: ## Re-make constraints.txt and constraints-dev.txt from pyproject.toml (needs uv; ARGS=--upgrade moves pins)
+lock: ## Re-make the lock files from pyproject.toml (needs uv; ARGS=--upgrade moves pins)
 	@UV="$(UV)" sh deploy/lock.sh $(ARGS)
 
 clean: ## Remove what make built: .venv, caches, dist (never the state in .fettle)

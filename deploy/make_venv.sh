@@ -26,8 +26,8 @@ fi
 rm -f "$stamp"
 
 printf 'fettle: installing %s locked packages (a minute or two the first time)\n' "$(grep -c '^[A-Za-z0-9].*==' constraints-dev.txt)"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r constraints-dev.txt
+.venv/bin/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes -r constraints-dev.txt
 printf 'fettle: installing Fettle itself, editable\n'
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
+.venv/bin/python -m pip install -qq --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
 printf '%s\n' "$here" >"$stamp"
 printf 'fettle: .venv is ready after %s s\n' "$(($(date +%s) - started))"

@@ -5,6 +5,7 @@ import enum
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain import artifacts
+from domain.brief import Brief
 
 
 class Session(BaseModel):
@@ -54,7 +55,7 @@ class EventKind(enum.StrEnum):
 
 
 class Event(BaseModel):
-    """One line of an agent's output. `cost_usd` is the session's total so far, None when unknown (never 0)."""
+    """One line of an agent's output. `cost_usd` is a total so far, None when unknown (never 0)."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -62,14 +63,19 @@ class Event(BaseModel):
     text: str = ""
     session_id: str = ""
     cost_usd: float | None = None
+    cost_is_of_session: bool = True
+    """False: `cost_usd` counts this process only, a resumed session's earlier turns are not in it."""
     outcome: Outcome | None = None
+    reason: str = ""
+    """The provider's own word for an error, such as `rate_limit`."""
     retryable: bool = False
     retry_after_seconds: float | None = None
     denials: tuple[str, ...] = ()
 
 
 class TurnRequest(BaseModel):
-    """One turn of one session. The prompt is the whole text of this turn, not of the conversation."""
+    """One turn of one session. The prompt is the whole text of this turn, not of the conversation; when it is empty,
+    it is rendered from `brief` on the host."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -77,7 +83,8 @@ class TurnRequest(BaseModel):
     """The run's workflow id: keys the worktree, the session's home, and the artifacts."""
     round: int = 1
     """Counts the turns of a run; with `run` it keys what the turn leaves behind."""
-    prompt: str
+    prompt: str = ""
+    brief: Brief | None = None
     session: Session
     resume: bool = False
     """Continue `session` instead of starting it."""
@@ -97,6 +104,9 @@ class TurnResult(BaseModel):
     summary: str = ""
     denials: tuple[str, ...] = ()
     cost_usd: float | None = None
+    """Total of the session so far, None when unknown."""
+    turn_cost_usd: float | None = None
+    """What this turn, lost attempts included, added to it."""
     seconds: float = 0
     transcript: artifacts.ArtifactRef | None = None
     resumed_after_loss: bool = False

@@ -27,7 +27,7 @@ FettleError
 ├── ConfigurationError        human        a key, a value or a file is wrong
 └── Refused                   final        a person asked for something the state does not allow
 
-`KIND` below is the one mapping; activities translate with it at their edge and nowhere else.
+Each class carries its `kind`; `activities.edge` is the one place that translates it for Temporal.
 """
 
 import enum
@@ -158,18 +158,13 @@ class ChecksPending(FettleError):
     kind = Kind.BENIGN
 
 
+class NothingNew(FettleError):
+    kind = Kind.BENIGN
+
+
 class ConfigurationError(FettleError):
     kind = Kind.HUMAN
 
 
 class Refused(FettleError):
     pass
-
-
-def _leaves(cls: type[FettleError]) -> list[type[FettleError]]:
-    return [cls, *(leaf for child in cls.__subclasses__() for leaf in _leaves(child))]
-
-
-ALL = tuple(_leaves(FettleError))
-NON_RETRYABLE_TYPES = tuple(sorted(e.wire_type() for e in ALL if e.kind in {Kind.FINAL, Kind.HUMAN}))
-"""For `RetryPolicy.non_retryable_error_types`: another attempt cannot help, the workflow decides what does."""

@@ -1,4 +1,4 @@
-"""What a forge tells us, in our words: issues, pull requests, checks. Adapters translate; nothing here is vendor-made."""
+"""What a forge tells us, in our words: issues, pull requests, checks. Adapters translate vendor shapes into these."""
 
 import enum
 from datetime import datetime

@@ -75,6 +75,10 @@ class Forge(Protocol):
 
     async def compare(self, repo: refs.Repository, base: str, head: str) -> forge.Comparison: ...
 
+    async def diff(self, repo: refs.Repository, base: str, head: str) -> str:
+        """What `head` adds since its merge base with `base`, as a unified diff."""
+        ...
+
     async def tree_sha(self, repo: refs.Repository, commit_sha: str) -> str: ...
 
     async def put_branch(self, repo: refs.Repository, branch: str, sha: str) -> None:

@@ -1,0 +1,77 @@
+"""Doors between workflows that a workflow cannot open itself: start-and-signal of entities, and a look who ended."""
+
+from dataclasses import dataclass
+
+from temporalio import activity, client, common
+
+from activities import starting
+from domain import fleet, merge_queue, refs, tasks, wire
+
+
+@dataclass(frozen=True)
+class AdmissionActivities:
+    temporal: client.Client
+
+    @activity.defn(name=wire.REQUEST_ADMISSION)
+    async def request_admission(self, request: tasks.RequestAdmission) -> tasks.Nothing:
+        """Ask the repository's entity for a place. Running twice is safe: a run that asks again is asked for once."""
+        await self.temporal.start_workflow(
+            wire.REPOSITORY_WORKFLOW,
+            fleet.RepositoryState(repo=request.repo),
+            id=refs.repository_workflow_id(request.repo),
+            task_queue=wire.CONTROL_QUEUE,
+            id_conflict_policy=common.WorkflowIDConflictPolicy.USE_EXISTING,
+            start_signal=wire.ADMISSION_REQUESTED,
+            start_signal_args=[
+                fleet.AdmissionRequest(run=request.run, priority=request.priority, max_in_flight=request.max_in_flight)
+            ],
+            static_summary=f"Admission of runs to {request.repo}",
+            search_attributes=attributes("repository", request.repo),
+        )
+        return tasks.Nothing()
+
+    @activity.defn(name=wire.REQUEST_MERGE)
+    async def request_merge(self, request: merge_queue.BuildCandidate) -> tasks.Nothing:
+        """Line a pull request up in its branch's queue. Running twice is safe: the queue keeps one entry a run."""
+        repo = request.entry.pull.repo
+        await self.temporal.start_workflow(
+            wire.MERGE_QUEUE_WORKFLOW,
+            merge_queue.State(repo=repo, branch=request.branch),
+            id=refs.merge_queue_workflow_id(repo, request.branch),
+            task_queue=wire.CONTROL_QUEUE,
+            id_conflict_policy=common.WorkflowIDConflictPolicy.USE_EXISTING,
+            start_signal=wire.MERGE_REQUESTED,
+            start_signal_args=[request.entry],
+            static_summary=f"Merge queue of {repo} {request.branch}",
+            search_attributes=attributes("merge-queue", repo),
+        )
+        return tasks.Nothing()
+
+    @activity.defn(name=wire.REGISTER_REPOSITORY)
+    async def register_repository(self, repo: refs.Repository) -> tasks.Nothing:
+        """Tell the fleet that a repository's entity is up. Running twice is safe: it is told the settings again."""
+        await self.temporal.start_workflow(
+            wire.FLEET_WORKFLOW,
+            fleet.FleetState(),
+            id=refs.FLEET_WORKFLOW_ID,
+            task_queue=wire.CONTROL_QUEUE,
+            id_conflict_policy=common.WorkflowIDConflictPolicy.USE_EXISTING,
+            start_signal=wire.REPOSITORY_SEEN,
+            start_signal_args=[repo],
+            static_summary="Fleet: pause and approval mode",
+            search_attributes=attributes("fleet", None),
+        )
+        return tasks.Nothing()
+
+    @activity.defn(name=wire.FIND_ENDED_RUNS)
+    async def find_ended_runs(self, request: tasks.Runs) -> tasks.Runs:
+        """Which of these workflows are no longer open. Running twice is safe: it only reads."""
+        ended = [run for run in request.workflow_ids if not await starting.is_open(self.temporal, run)]
+        return tasks.Runs(workflow_ids=tuple(ended))
+
+
+def attributes(kind: str, repo: refs.Repository | None) -> common.TypedSearchAttributes:
+    pairs: list[common.SearchAttributePair[str]] = [common.SearchAttributePair(starting.KIND, kind)]
+    if repo is not None:
+        pairs.append(common.SearchAttributePair(starting.REPO, str(repo)))
+    return common.TypedSearchAttributes(pairs)

@@ -1,0 +1,187 @@
+"""Lease a slot of this agent host to a run, and give it back. A host admits here, so nothing queues behind it."""
+
+import asyncio
+import fcntl
+import os
+import secrets
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+from temporalio import activity
+
+from domain import errors, refs, wire, work
+from integrations.git import clones, mirror, names
+
+_RETRY_AFTER: Final = timedelta(seconds=2)
+_TRIES_ELSEWHERE: Final = 5
+"""Claims that a host which does not suit turns away, so that another one can take the run; after them it is the only
+one. The claim's own retries count them."""
+
+
+class _Lease(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    backend: str = ""
+    claimed: str = ""
+    """Different for every claim: a lease that was given again meanwhile is not pruned with the one before."""
+
+
+class _Leases(BaseModel):
+    """What `leases.json` holds: leases by the workflow id of their run."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    leases: dict[str, _Lease] = {}
+
+
+def host_id(state: Path) -> str:
+    """The id of this host, made once and kept in its state directory: a host keeps its queue when it is restarted."""
+    state.mkdir(parents=True, exist_ok=True)
+    place = state / "host-id"
+    if not place.exists():
+        made = f"{refs.slug(socket.gethostname(), 40) or 'host'}-{secrets.token_hex(3)}\n"
+        fresh = state / f"host-id.{os.getpid()}"
+        fresh.write_text(made)
+        try:
+            os.link(fresh, place)  # unlike a rename it does not replace what another process has just made
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+    return place.read_text().strip()
+
+
+@dataclass(frozen=True)
+class HostActivities:
+    """Args:
+    slots: Runs that may work on this host at once.
+    backend_versions: Agent CLIs that were found on this host, with their versions.
+    is_open: Whether a workflow id has an open execution; asked only when every slot is taken.
+    """
+
+    mirrors: mirror.Mirrors
+    slots: int
+    backend_versions: Mapping[str, str]
+    is_open: Callable[[str], Awaitable[bool]]
+
+    @activity.defn(name=wire.CLAIM_HOST)
+    async def claim_host(self, request: work.ClaimHost) -> work.HostLease:
+        """Lease a slot to the run. Running twice is safe: a run that holds a slot of this host gets the same one.
+
+        Raises:
+            HostFull: no slot is free, or another host should take the run; not before `retry_after`.
+            AgentUnavailable: no host that was asked has the run's agent CLI.
+        """
+        own_id = await asyncio.to_thread(host_id, self.mirrors.state)
+        held = request.run in await asyncio.to_thread(self._read)
+        if not held:
+            self._send_elsewhere(request, own_id)
+        if not held and not await asyncio.to_thread(self._lease, request):
+            await self._prune()
+            if not await asyncio.to_thread(self._lease, request):
+                raise errors.HostFull(
+                    f"{request.run} asked for a slot on {own_id}, all {self.slots} are leased to open runs: "
+                    "it asks again, more slots or another host end the wait",
+                    retry_after=_RETRY_AFTER,
+                )
+        return work.HostLease(
+            host_id=own_id, queue=refs.host_queue(own_id), backend_versions=dict(self.backend_versions)
+        )
+
+    @activity.defn(name=wire.RELEASE_HOST)
+    async def release_host(self, request: work.ReleaseHost) -> None:
+        """Give the run's slot back. Running twice is safe: what is already gone is no error."""
+        if request.remove_worktree:
+            await self._remove_worktree(request.run)
+        await asyncio.to_thread(self._drop, {request.run: None})
+
+    def _send_elsewhere(self, request: work.ClaimHost, own_id: str) -> None:
+        early = activity.info().attempt <= _TRIES_ELSEWHERE
+        if request.backend not in self.backend_versions:
+            found = ", ".join(sorted(self.backend_versions)) or "none"
+            if not early:
+                raise errors.AgentUnavailable(
+                    f"{request.run} needs the agent {request.backend}, {own_id} has {found}: "
+                    f"install {request.backend} on a host, or choose another agent in the repository's policy"
+                )
+            raise errors.HostFull(
+                f"{request.run} needs the agent {request.backend}, {own_id} has {found}: another host is asked",
+                retry_after=_RETRY_AFTER,
+            )
+        if request.avoid_host == own_id and early:
+            raise errors.HostFull(
+                f"{request.run} was lost with {own_id} and asks for another host: "
+                f"{own_id} takes it when no other one has after {_TRIES_ELSEWHERE} tries",
+                retry_after=_RETRY_AFTER,
+            )
+
+    async def _prune(self) -> None:
+        """Drop the leases of runs that have ended: their release was lost with a worker. Asked outside of the lock;
+        a lease that was given anew meanwhile has another mark and stays."""
+        ended = {
+            run: lease for run, lease in (await asyncio.to_thread(self._read)).items() if not await self._open(run)
+        }
+        for run in await asyncio.to_thread(self._drop, ended):
+            await self._remove_worktree(run)
+
+    async def _open(self, run: str) -> bool:
+        try:
+            return await self.is_open(run)
+        except Exception as unknown:  # whatever the client raises: a lease is dropped on knowledge only
+            activity.logger.warning("whether %s is open could not be found out: %s", run, unknown)
+            return True
+
+    async def _remove_worktree(self, run: str) -> None:
+        clone = clones.RunClone.of(self.mirrors.state, run)
+        note = await asyncio.to_thread(clone.read_note)
+        await asyncio.to_thread(clone.remove)
+        if note is not None:
+            source = self.mirrors.of(note.repo)
+            for ref in (names.agent_ref(run), names.snapshot_ref(run)):
+                await source.delete_ref(ref)
+
+    def _lease(self, request: work.ClaimHost) -> bool:
+        """Whether the run has a slot now."""
+        with self._locked():
+            leases = self._read()
+            if request.run not in leases:
+                if len(leases) >= self.slots:
+                    return False
+                self._write({**leases, request.run: _Lease(backend=request.backend, claimed=secrets.token_hex(8))})
+            return True
+
+    def _drop(self, runs: Mapping[str, _Lease | None]) -> list[str]:
+        """Remove the leases of `runs`, those with a given lease only while it is that one. Returns what was removed."""
+        with self._locked():
+            leases = self._read()
+            dropped = [run for run, lease in runs.items() if run in leases and (lease is None or lease == leases[run])]
+            self._write({run: lease for run, lease in leases.items() if run not in dropped})
+            return dropped
+
+    def _read(self) -> dict[str, _Lease]:
+        try:
+            return _Leases.model_validate_json((self.mirrors.state / "leases.json").read_text()).leases
+        except FileNotFoundError:
+            return {}
+
+    def _write(self, leases: dict[str, _Lease]) -> None:
+        place = self.mirrors.state / "leases.json"
+        fresh = place.with_suffix(".new")
+        with fresh.open("w") as file:
+            file.write(_Leases(leases=leases).model_dump_json(indent=2))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, place)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Held for a read and a write of a small file, never across an await."""
+        with (self.mirrors.state / "leases.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield

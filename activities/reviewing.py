@@ -1,0 +1,77 @@
+"""Review one head: a model's advice behind the Judge port, and the review posted on the pull request once."""
+
+from dataclasses import dataclass
+
+from integrations.agent.judge import Judge
+from temporalio import activity
+
+from domain import forge, review, tasks, wire
+from domain.brief import bounded
+from domain.redaction import Redactor
+from domain.triage import Advice as TriageAdvice
+from integrations.forge import port
+
+DIFF_LIMIT = 20_000
+"""Characters of diff that a reviewer reads; what is cut is said."""
+
+
+@dataclass(frozen=True)
+class JudgementActivities:
+    """Judgements that need no worktree. They run on agent hosts, where the model CLIs are."""
+
+    forge: port.Forge
+    judge: Judge
+    redactor: Redactor
+
+    @activity.defn(name=wire.JUDGE_TRIAGE)
+    async def judge_triage(self, request: tasks.JudgeTriage) -> TriageAdvice:
+        """Ask the model how urgent an issue is. Running twice is safe: it only reads, at the price of a call.
+
+        Raises:
+            errors.JudgeFailed: no usable answer; the rules' triage stands.
+        """
+        inputs = {"title": request.title, "body": bounded(request.body, 3000)}
+        return await self.judge.ask("triage", inputs, TriageAdvice)
+
+    @activity.defn(name=wire.JUDGE_REVIEW)
+    async def judge_review(self, request: tasks.JudgeReview) -> review.Review:
+        """Ask the model to review exactly one head. Running twice is safe: it only reads, at the price of a call.
+
+        Raises:
+            errors.JudgeFailed: no usable answer; neither an approval nor a rejection.
+        """
+        diff = await self.forge.diff(request.issue.repo, request.base_sha, request.head_sha)
+        inputs = {
+            "title": request.title,
+            "body": bounded(request.body, 2000),
+            "diff": self.redactor.redact(bounded(diff, DIFF_LIMIT)),
+            "warnings": [f"{w.path}:{w.line} {w.rule}" for w in request.warnings],
+        }
+        advice = await self.judge.ask("review", inputs, review.Advice)
+        return review.from_advice(request.head_sha, advice, by=self.judge.name)
+
+
+@dataclass(frozen=True)
+class ReviewPostingActivities:
+    forge: port.Forge
+    redactor: Redactor
+
+    @activity.defn(name=wire.POST_REVIEW)
+    async def post_review(self, request: tasks.PostReview) -> tasks.Nothing:
+        """Post the review of one head. Running twice is safe: it is looked up by its key and commit.
+
+        Our identity wrote the pull request, and a forge lets nobody approve their own: so it is a comment, and the
+        verdict stands in its first line.
+        """
+        verdict = "approves" if request.review.verdict is review.Verdict.APPROVE else "rejects"
+        body = (
+            f"**Review of {request.review.head_sha[:9]} by {request.review.by}: {verdict}.**\n\n{request.review.text()}"
+        )
+        await self.forge.review(
+            request.pull,
+            key=f"review:{request.review.head_sha}",
+            head_sha=request.review.head_sha,
+            event=forge.ReviewEvent.COMMENT,
+            body=self.redactor.redact(body),
+        )
+        return tasks.Nothing()

@@ -1,0 +1,149 @@
+"""One process a session on this host: what a lost attempt left running is ended before the next one starts.
+
+The CLIs do not lock a session; two processes on one lose half of its history. The lock is the kernel's (flock), so it
+goes with its holder, kill -9 included; the record beside it names the launcher by pid, start time and boot, so that it
+can be found by a successor and never be mistaken for another process.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from domain import agent, errors
+from sandbox import proc
+
+_WAIT_SECONDS: Final = 25.0
+_SWEEP_SECONDS: Final = 12.0
+"""What a launcher may take after the grace; killing it earlier would leave the orphans it has not found yet."""
+_POLL_SECONDS: Final = 0.1
+
+
+class Record(BaseModel):
+    """What this host knows of a session; it outlives the worker and a restart of the activity."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    round: int = 0
+    """The turn that the fields below are about."""
+    launched: bool = False
+    finished: bool = False
+    cost_before_round: float | None = None
+    cost: float | None = None
+    """Total of the session as far as it is known, USD."""
+    holder: str = ""
+    """Activity id and attempt, for people."""
+    boot: str = ""
+    processes: tuple[tuple[int, int], ...] = ()
+    """Launcher and program of the newest process: pid and start time."""
+
+
+class Fence:
+    """The right to run processes of one session, while the context that `hold` opens lasts."""
+
+    def __init__(self, path: Path, record: Record) -> None:
+        self._path = path
+        self.record = record
+
+    def begin_round(self, number: int, holder: str) -> bool:
+        """Returns whether the session was left in the middle: of this round by another attempt, or of an older one."""
+        record = self.record
+        again = record.launched and (record.round == number or not record.finished)
+        if record.round != number:
+            record.round, record.launched = number, False
+            record.cost_before_round = record.cost
+        record.finished = False
+        record.holder = holder
+        return again
+
+    def launched(self, *processes: proc.Identity | None) -> None:
+        """Name the processes that a successor must end."""
+        self.record.launched = True
+        self.record.boot = proc.boot_id()
+        self.record.processes = tuple((each.pid, each.started) for each in processes if each is not None)
+        self.save()
+
+    def save(self) -> None:
+        fresh = self._path.with_suffix(".new")
+        fresh.write_text(self.record.model_dump_json(), encoding="utf-8")
+        fresh.replace(self._path)
+
+
+@asynccontextmanager
+async def hold(state_dir: Path, session: agent.Session, grace_seconds: float) -> AsyncIterator[Fence]:
+    """Take the session over: wait for its holder to let go, ending what it runs, and then for that to be gone.
+
+    Raises:
+        AgentCrashed: another process still holds the session after all of that.
+    """
+    folder = state_dir / "sessions"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    name = hashlib.sha256(f"{session.backend}:{session.id}".encode()).hexdigest()[:32]
+    path = folder / f"{name}.json"
+    lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        await _take(lock, path, session, grace_seconds)
+        fence = Fence(path, _read(path))
+        yield fence
+        # Reached only when the turn's processes were awaited: nothing is left to end.
+        fence.record.processes = ()
+        fence.save()
+    finally:
+        os.close(lock)
+
+
+async def _take(lock: int, path: Path, session: agent.Session, grace_seconds: float) -> None:
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    asked: set[proc.Identity] = set()
+    while True:
+        # An attempt of this very worker may hold the lock (it was given up by the server, not by us); its process is
+        # ended all the same, and it then lets go. Without a holder this ends what a killed worker left behind.
+        remaining = _living(path)
+        for process in set(remaining) - asked:
+            proc.send(process, signal.SIGTERM)  # the launcher's order to stop, sweep and end
+            asked.add(process)
+        waited = clock() - began
+        if waited > grace_seconds + _SWEEP_SECONDS:
+            for process in remaining:
+                proc.send(process, signal.SIGKILL)
+        if not remaining and _lock(lock):
+            if not _living(path):
+                return
+            fcntl.flock(lock, fcntl.LOCK_UN)  # the holder started a process between our look and its end
+        if waited > _WAIT_SECONDS:
+            raise errors.AgentCrashed(
+                f"session {session.id} of {session.backend} is still held by {_read(path).holder or 'another attempt'} "
+                f"after {_WAIT_SECONDS:.0f} s: the turn is not started twice; look for stuck processes on this host"
+            )
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _lock(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _living(path: Path) -> list[proc.Identity]:
+    record = _read(path)
+    if not record.boot or record.boot != proc.boot_id():
+        return []
+    return [
+        each for each in (proc.Identity(*pair) for pair in record.processes) if each.pid > 1 and proc.is_alive(each)
+    ]
+
+
+def _read(path: Path) -> Record:
+    with suppress(OSError, ValidationError):
+        return Record.model_validate_json(path.read_bytes())
+    return Record()

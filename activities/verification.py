@@ -1,0 +1,125 @@
+"""Verify a commit: run the repository's own command on a clean checkout, in an environment of its own."""
+
+import asyncio
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from temporalio import activity
+
+from activities import artifact_store, worktree
+from domain import errors, refs, safety, wire, work
+from integrations.forge.port import Forge
+from integrations.git import clones, mirror, names
+from sandbox import environment, limits, process
+
+_TAIL_CHARACTERS: Final = 3000
+_MOST_LOG_BYTES: Final = 8 * 1024 * 1024
+_ONE_OUTPUT: Final = 'exec bash -c "$1" 2>&1'
+"""Both outputs in one, in the order they were printed."""
+
+
+@dataclass(frozen=True)
+class _Checkout:
+    files: Path
+    home: Path
+    tmp: Path
+
+
+@dataclass(frozen=True)
+class VerificationActivities:
+    """Args:
+    pass_environment: Names of the worker's environment that the command gets beside PATH and LANG.
+    """
+
+    forge: Forge
+    mirrors: mirror.Mirrors
+    store: artifact_store.ArtifactStore
+    redactor: safety.Redactor
+    identity: clones.Identity = field(default_factory=clones.Identity)
+    rlimits: limits.ProcessLimits = field(default_factory=limits.ProcessLimits)
+    pass_environment: tuple[str, ...] = ()
+
+    @activity.defn(name=wire.VERIFY_COMMIT)
+    async def verify_commit(self, request: work.VerifyCommit) -> work.Verification:
+        """Check the commit out and run the command. Running twice is safe: each attempt has a checkout of its own,
+        made from the mirror and removed with all its processes.
+
+        Raises:
+            GitFailed: the commit could not be checked out.
+        """
+        async with worktree.heartbeating():
+            source = self.mirrors.of(request.repo)
+            await self._have(source, request.repo, request.sha)
+            async with self._checkout(source, request) as checkout:
+                began = time.monotonic()
+                done = await process.capture(
+                    self._spec(request.command, checkout), seconds=request.timeout_seconds, most=_MOST_LOG_BYTES
+                )
+                seconds = time.monotonic() - began
+        output = self.redactor.redact(done.stdout.decode("utf-8", "replace"))
+        code = done.status.exit_code
+        passed = code == 0 and not done.timed_out
+        how = "passed" if passed else f"timed out after {seconds:.0f} s" if done.timed_out else f"exit code {code}"
+        key = artifact_store.run_key(request.run, f"verify-{request.sha}.log")
+        log = await self.store.put(key, output.encode(), f"verification {how}")
+        return work.Verification(
+            passed=passed,
+            exit_code=code,
+            timed_out=done.timed_out,
+            tail=output[-_TAIL_CHARACTERS:],
+            seconds=seconds,
+            log=log,
+        )
+
+    def _spec(self, command: str, checkout: _Checkout) -> process.Spec:
+        # The interpreter that runs the worker comes first, so that `python3` means the same on every host.
+        path = f"{Path(sys.executable).parent}:{os.environ.get('PATH') or environment.DEFAULT_PATH}"
+        env = environment.build(
+            home=checkout.home,
+            tmp=checkout.tmp,
+            host={**os.environ, "PATH": path},
+            passed=self.pass_environment,
+            fixed={"CI": "true"},
+        )
+        return process.Spec(
+            argv=("bash", "-c", _ONE_OUTPUT, "verify", command), env=env, cwd=checkout.files, rlimits=self.rlimits
+        )
+
+    async def _have(self, source: mirror.Mirror, repo: refs.Repository, sha: str) -> None:
+        if names.SHA.match(sha) and not await source.resolve(sha):
+            await source.fetch(await worktree.remote_of(self.forge, repo))
+        if not names.SHA.match(sha) or not await source.resolve(sha):
+            raise errors.NotFound(
+                f"commit {sha!r} was to be verified, {repo} has no such commit here or on a branch of the forge: "
+                "push it, or start the run again"
+            )
+
+    @asynccontextmanager
+    async def _checkout(self, source: mirror.Mirror, request: work.VerifyCommit) -> AsyncIterator[_Checkout]:
+        """The commit's files with a repository of its own that holds this one commit: what runs there is not told
+        where the mirror is."""
+        folder = self.mirrors.state / "verify" / names.run_slug(request.run)
+        await asyncio.to_thread(_remove, folder)  # left by an attempt whose worker was killed
+        folder.mkdir(mode=0o700, parents=True)
+        try:
+            attempt = Path(tempfile.mkdtemp(dir=folder))
+            checkout = _Checkout(attempt / "repo", attempt / "home", attempt / "tmp")
+            for each in (checkout.files, checkout.home, checkout.tmp):
+                each.mkdir()
+            await clones.check_out_alone(source, checkout.files, request.sha, self.identity)
+            yield checkout
+        finally:
+            await process.uncancelled(asyncio.to_thread(_remove, folder))
+
+
+def _remove(folder: Path) -> None:
+    with suppress(FileNotFoundError):
+        shutil.rmtree(folder)

@@ -1,0 +1,225 @@
+"""Every command: where it lives, its first line of help, an example. `fettle --help` reads this table alone."""
+
+from typing import Final, NamedTuple
+
+
+class Entry(NamedTuple):
+    """`name` has two words for the command of a group. `module` is imported when the command is used."""
+
+    name: str
+    module: str
+    function: str
+    help: str
+    example: str
+    panel: str = ""
+
+
+_RUN: Final = "Start"
+_SEE: Final = "See"
+_STEER: Final = "Steer"
+_OPERATE: Final = "Operate"
+
+GROUPS: Final = {
+    "worker": ("Run one worker process, or list who polls.", _OPERATE),
+    "schedules": ("List and steer the schedules that look for new issues.", _OPERATE),
+    "repo": ("Register repositories and set their policy.", _OPERATE),
+}
+
+COMMANDS: Final = (
+    Entry(
+        "demo",
+        "cli.commands.demo",
+        "demo",
+        "Take a real issue on an embedded forge to a merged pull request, live.",
+        "fettle demo",
+        _RUN,
+    ),
+    Entry(
+        "up",
+        "cli.commands.up",
+        "up",
+        "Start everything on this machine: server, workers, web, schedules.",
+        "fettle up",
+        _RUN,
+    ),
+    Entry("run", "cli.commands.run", "run", "Start the run of one issue.", "fettle run acme/api#12", _RUN),
+    Entry(
+        "devforge",
+        "cli.commands.devforge",
+        "devforge",
+        "Start the small GitHub-compatible forge for trials and tests.",
+        "fettle devforge",
+        _RUN,
+    ),
+    Entry("fleet", "cli.commands.fleet", "fleet", "Show the runs and what they wait for.", "fettle fleet --once", _SEE),
+    Entry(
+        "status",
+        "cli.commands.status",
+        "status",
+        "Show everything about one run.",
+        "fettle status acme/api#12",
+        _SEE,
+    ),
+    Entry(
+        "explain",
+        "cli.commands.explain",
+        "explain",
+        "Say what a run waits for, whose move it is and what to do.",
+        "fettle explain acme/api#12",
+        _SEE,
+    ),
+    Entry("logs", "cli.commands.logs", "logs", "Print what the agent does.", "fettle logs acme/api#12 --follow", _SEE),
+    Entry(
+        "approve",
+        "cli.commands.approve",
+        "approve",
+        "Approve a run at its gate, for exactly the head you saw.",
+        "fettle approve acme/api#12 --head 3f2c1ab",
+        _STEER,
+    ),
+    Entry(
+        "reject",
+        "cli.commands.reject",
+        "reject",
+        "Reject a run; it ends and nothing is merged.",
+        'fettle reject acme/api#12 --note "wrong approach"',
+        _STEER,
+    ),
+    Entry(
+        "hold",
+        "cli.commands.hold",
+        "hold",
+        "Hold a run before its next step.",
+        'fettle hold acme/api#12 --note "release day"',
+        _STEER,
+    ),
+    Entry("release", "cli.commands.release", "release", "Let a held run go on.", "fettle release acme/api#12", _STEER),
+    Entry(
+        "retry",
+        "cli.commands.retry",
+        "retry",
+        "Try a stuck run's step again, or start an ended run anew.",
+        "fettle retry acme/api#12",
+        _STEER,
+    ),
+    Entry(
+        "edit",
+        "cli.commands.edit",
+        "edit",
+        "Change prompt, model, agent or priority of a run in flight.",
+        'fettle edit acme/api#12 --prompt "keep the old signature"',
+        _STEER,
+    ),
+    Entry(
+        "cancel",
+        "cli.commands.cancel",
+        "cancel",
+        "Cancel a run and wait until nothing of it lives.",
+        'fettle cancel acme/api#12 --reason "not needed"',
+        _STEER,
+    ),
+    Entry(
+        "pause",
+        "cli.commands.pause",
+        "pause",
+        "Pause the fleet: running turns end, no new work starts.",
+        'fettle pause --note "incident"',
+        _STEER,
+    ),
+    Entry("resume", "cli.commands.resume", "resume", "Resume the paused fleet.", "fettle resume", _STEER),
+    Entry(
+        "doctor",
+        "cli.commands.doctor",
+        "doctor",
+        "Check this installation and say what to do about each problem.",
+        "fettle doctor",
+        _OPERATE,
+    ),
+    Entry(
+        "worker control",
+        "cli.commands.worker",
+        "control",
+        "Run a control worker in the foreground: workflows, forge, store.",
+        "fettle worker control",
+    ),
+    Entry(
+        "worker agents",
+        "cli.commands.worker",
+        "agents",
+        "Run an agent host in the foreground.",
+        "fettle worker agents",
+    ),
+    Entry(
+        "worker web",
+        "cli.commands.worker",
+        "web",
+        "Run webhook intake and dashboard in the foreground.",
+        "fettle worker web",
+    ),
+    Entry(
+        "worker migrate",
+        "cli.commands.worker",
+        "migrate",
+        "Bring the store's schema up to date.",
+        "fettle worker migrate",
+    ),
+    Entry("worker list", "cli.commands.worker", "pollers", "List who polls which task queue.", "fettle worker list"),
+    Entry("schedules list", "cli.commands.schedules", "show", "List the intake schedules.", "fettle schedules list"),
+    Entry(
+        "schedules pause",
+        "cli.commands.schedules",
+        "pause",
+        "Stop looking for new issues.",
+        "fettle schedules pause acme/api",
+    ),
+    Entry(
+        "schedules resume",
+        "cli.commands.schedules",
+        "resume",
+        "Look for new issues again.",
+        "fettle schedules resume acme/api",
+    ),
+    Entry(
+        "schedules trigger",
+        "cli.commands.schedules",
+        "trigger",
+        "Look for new issues now.",
+        "fettle schedules trigger acme/api",
+    ),
+    Entry(
+        "repo add",
+        "cli.commands.repo",
+        "add",
+        "Register a repository after checking that Fettle may work on it.",
+        'fettle repo add acme/api --verify "make test"',
+    ),
+    Entry("repo list", "cli.commands.repo", "show_all", "List the registered repositories.", "fettle repo list"),
+    Entry(
+        "repo show",
+        "cli.commands.repo",
+        "show",
+        "Show a repository's policy and schedule.",
+        "fettle repo show acme/api",
+    ),
+    Entry(
+        "repo set",
+        "cli.commands.repo",
+        "change",
+        "Change settings of a repository; runs that started keep theirs.",
+        "fettle repo set acme/api --max-in-flight 2",
+    ),
+    Entry(
+        "repo remove",
+        "cli.commands.repo",
+        "remove",
+        "Forget a repository; its open runs go on.",
+        "fettle repo remove acme/api",
+    ),
+    Entry(
+        "repo learnings",
+        "cli.commands.repo",
+        "learned",
+        "List what runs have learned about a repository.",
+        "fettle repo learnings acme/api",
+    ),
+)

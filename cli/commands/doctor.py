@@ -1,0 +1,18 @@
+"""`fettle doctor`: is everything there that a run needs?"""
+
+import typer
+
+from cli import options
+
+
+def doctor(as_json: options.Json = False) -> None:
+    """Print one line a check, each problem with its next step; exit code 1 when a check fails."""
+    from cli import checkup, render
+
+    found = checkup.run()
+    if as_json:
+        render.emit_json(found)
+    else:
+        render.printer().print(checkup.table(found))
+    if any(check.level is checkup.Level.FAIL for check in found):
+        raise typer.Exit(1)

@@ -1,0 +1,10 @@
+"""`fettle resume`: the paused fleet starts work again."""
+
+from cli import options
+
+
+def resume(note: options.Note = "", as_json: options.Json = False) -> None:
+    """Resume admissions."""
+    from cli import steer
+
+    steer.configure(paused=False, note=note, as_json=as_json)

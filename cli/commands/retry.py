@@ -1,0 +1,21 @@
+"""`fettle retry`: try a stuck step again, or start an ended run anew."""
+
+from typing import Annotated
+
+import typer
+
+from cli import options
+
+
+def retry(
+    run: options.Run,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start from the base branch again; only for a run that has ended.")
+    ] = False,
+    note: options.Note = "",
+    as_json: options.Json = False,
+) -> None:
+    """Retry an open run's step, or start a new run of the same issue when the last one has ended."""
+    from cli import steer
+
+    steer.retry(run, fresh=fresh, note=note, as_json=as_json)

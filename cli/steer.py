@@ -1,0 +1,165 @@
+"""What people tell runs and the fleet: each verb is one update, and answers with the new state in one line."""
+
+import shlex
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities import starting
+from cli import failures, names, render, runs, session
+from domain import fleet, refs, steps, wire
+from domain.run import Decision, HoldRequest, State
+
+_CLOSE_SECONDS: Final = 60.0
+_FLEET: Final = timedelta(seconds=10)
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def send(run: str, name: str, argument: Callable[[str], BaseModel], *, as_json: bool) -> None:
+    """One update to one run; `argument` gets the operator's name."""
+    model = _checked(lambda: argument(session.operator()))
+
+    async def work(client: Client) -> State:
+        return await runs.update(client, await names.find(client, run), name, model)
+
+    _tell(session.call(work), as_json=as_json)
+
+
+def decide(
+    run: str, *, approve: bool, head: str, note: str, confirm: Callable[[str], bool] | None, as_json: bool
+) -> None:
+    """Approve or reject. What was seen must be named: by `head`, or by a yes to what `confirm` shows.
+
+    Raises:
+        failures.Usage: neither was given; the message is the command to type.
+    """
+    verb = "approve" if approve else "reject"
+
+    async def work(client: Client) -> State:
+        issue = await names.find(client, run)
+        state = await runs.query(client, issue)
+        seen = head or _seen(state, verb, note, confirm)
+        decision = _checked(lambda: Decision(by=session.operator(), approve=approve, head_sha=seen.lower(), note=note))
+        # The marks count the phases so far: the same command at the same gate counts once, and a head that comes back
+        # after another one had voided its approval can be approved again.
+        key = f"{verb}:{seen or state.phase}:{len(state.marks)}"
+        return await runs.update(client, issue, wire.DECIDE, decision, key=key)
+
+    _tell(session.call(work), as_json=as_json)
+
+
+def _seen(state: State, verb: str, note: str, confirm: Callable[[str], bool] | None) -> str:
+    """The head that the decision is about; empty where there is no commit yet."""
+    if state.change is None or steps.next_step(state) is steps.Step.AWAIT_DISPATCH:
+        return ""
+    head = state.change.head_sha
+    where = f", {state.pull.url}" if state.pull and state.pull.url else ""
+    words = ["fettle", verb, str(state.issue), "--head", head, *(["--note", note] if note else [])]
+    if confirm is None:
+        raise failures.Usage(
+            f"{verb} names the commit you reviewed, and no --head was given; the head is {head}{where}: "
+            f"look at it, then run: {shlex.join(words)}"
+        )
+    render.progress(f"{state.issue}: {state.title}")
+    render.progress(f"head {head}{where}")
+    if not confirm(f"{verb} exactly this head?"):
+        raise failures.Failed(f"nothing was decided about {state.issue}: it still waits at {head[:9]}")
+    return head
+
+
+def retry(run: str, *, fresh: bool, note: str, as_json: bool) -> None:
+    """Retry the stuck step of an open run, or start an ended run again."""
+
+    async def work(client: Client) -> State:
+        issue = await names.find(client, run)
+        found = await runs.describe(client, issue)
+        by = session.operator()
+        if found.status is not WorkflowExecutionStatus.RUNNING:
+            await starting.start_issue_run(client, issue, asked_by=by, fresh=fresh)
+            return State(issue=issue, asked_by=by, fresh=fresh)
+        if fresh:
+            raise failures.Failed(
+                f"{issue} is still open and --fresh starts it from nothing: fettle cancel {issue}, then retry it"
+            )
+        request = _checked(lambda: HoldRequest(by=by, note=note))
+        return await runs.update(client, issue, wire.RETRY, request)
+
+    _tell(session.call(work), as_json=as_json)
+
+
+def cancel(run: str, *, reason: str, wait: bool, as_json: bool) -> None:
+    """Cancel a run; with `wait`, return when it has ended."""
+
+    async def work(client: Client) -> tuple[refs.Issue, str | None]:
+        issue = await names.find(client, run)
+        by = session.operator()
+        await runs.cancel(client, issue, f"cancelled by {by}{f': {reason}' if reason else ''}")
+        if not wait:
+            return issue, None
+        render.progress(f"{issue}: asked to cancel, waiting until it has ended")
+        ended = await runs.wait_closed(client, issue, _CLOSE_SECONDS)
+        if ended is None:
+            raise failures.Failed(
+                f"{issue} was asked to cancel and is still cleaning up after {_CLOSE_SECONDS:.0f} s: "
+                f"see what holds it with fettle explain {issue}"
+            )
+        return issue, ended.status.name.lower() if ended.status else "closed"
+
+    issue, status = session.call(work)
+    line = f"{issue} is quiescent: it has ended ({status})" if status else f"{issue} was asked to cancel"
+    render.emit(
+        {"run": str(issue), "cancel_requested": True, "quiescent": status is not None, "status": status},
+        line,
+        as_json=as_json,
+    )
+
+
+def configure(*, paused: bool, note: str, as_json: bool) -> None:
+    """Pause or resume the fleet."""
+    change = _checked(lambda: fleet.Change(by=session.operator(), paused=paused, note=note))
+
+    async def work(client: Client) -> fleet.FleetState:
+        handle = client.get_workflow_handle(refs.FLEET_WORKFLOW_ID)
+        try:
+            state: fleet.FleetState = await handle.execute_update(
+                wire.CONFIGURE, change, result_type=fleet.FleetState, rpc_timeout=_FLEET
+            )
+        except RPCError as failed:
+            if failed.status is RPCStatusCode.NOT_FOUND:
+                raise failures.Failed(
+                    "the fleet workflow is not running, so nothing can be paused or resumed: start a control worker "
+                    "with fettle up or fettle worker control"
+                ) from failed
+            raise
+        return state
+
+    state = session.call(work)
+    word = "paused: no new work starts" if state.settings.paused else "not paused: runs are admitted"
+    by = f" (by {state.changed_by}{f', {state.note}' if state.note else ''})"
+    render.emit(state, f"the fleet is {word}{by}", as_json=as_json)
+
+
+def _tell(state: State, *, as_json: bool) -> None:
+    """The new state in one line. What was decided may not be acted on yet, so the due step is named too."""
+    words = [f"{state.issue} is {state.phase}"]
+    if state.ending is not None:
+        words = [f"{state.issue} ends as {state.ending.phase}: {state.ending.reason}"]
+    elif state.hold is not None:
+        words.append(f"held ({state.hold.kind}) by {state.hold.by}")
+    if state.ending is None:
+        words.append(f"next: {steps.next_step(state)}")
+    render.emit(state, ", ".join(words), as_json=as_json)
+
+
+def _checked(make: Callable[[], _Model]) -> _Model:
+    """Raises failures.Usage where a text is longer than its field."""
+    try:
+        return make()
+    except ValidationError as wrong:
+        problems = "; ".join(f"{e['loc'][0]}: {e['msg']}" for e in wrong.errors(include_url=False) if e["loc"])
+        raise failures.Usage(f"what was given is not accepted ({problems}): shorten or correct it") from wrong

@@ -1,0 +1,1 @@
+"""Invoices with value added tax, and income tax in progressive brackets."""

@@ -1,0 +1,117 @@
+"""What people decide about a run: who may, when, and about which commit. Checks refuse before anything is recorded."""
+
+from datetime import datetime
+
+from domain import errors, outcomes, steps
+from domain.run import Approval, Decision, Edit, Hold, HoldKind, HoldRequest, Phase, Reason, State, WorkOrder
+
+
+def check_decision(state: State, decision: Decision) -> None:
+    """Refuse a decision that is about another commit, or that nothing waits for.
+
+    Raises:
+        errors.Refused: with both facts and the next command.
+    """
+    _check_running(state)
+    step = steps.next_step(state)
+    if step is steps.Step.AWAIT_DISPATCH or (not decision.approve and state.change is None):
+        return
+    if state.change is None:
+        raise errors.Refused(
+            f"{state.issue} has nothing to approve yet: it is {state.phase}; see fettle explain {state.issue}"
+        )
+    head = state.change.head_sha
+    if not decision.head_sha or len(decision.head_sha) < 7:
+        raise errors.Refused(f"an approval names the commit you reviewed: the head of {state.issue} is {head}")
+    if not head.startswith(decision.head_sha.lower()):
+        raise errors.Refused(
+            f"{state.issue} was judged at {decision.head_sha}, its head is now {head}: review the new head, then decide"
+        )
+    if decision.approve and state.merge.cleared_sha:
+        return  # approving twice is one approval
+    if (
+        decision.approve
+        and step not in {steps.Step.AWAIT_APPROVAL, steps.Step.MERGE, steps.Step.AWAIT_RELEASE}
+        and not state.change.approval
+    ):
+        raise errors.Refused(
+            f"{state.issue} is {state.phase}, not at its merge gate: approve when review and CI are done "
+            f"(fettle explain {state.issue})"
+        )
+
+
+def decide(state: State, decision: Decision, at: datetime) -> None:
+    """Record a decision that `check_decision` let through."""
+    if not decision.approve:
+        note = f": {decision.note}" if decision.note else ""
+        outcomes.end(state, Phase.REJECTED, f"rejected by {decision.by}{note}")
+        state.hold = None
+        return
+    approval = Approval(
+        by=decision.by, head_sha=state.change.head_sha if state.change else "", note=decision.note, at=at
+    )
+    if state.change is None or steps.next_step(state) is steps.Step.AWAIT_DISPATCH:
+        state.dispatch_approval = state.dispatch_approval or approval
+    else:
+        state.change.approval = state.change.approval or approval
+    if state.hold and state.hold.kind in {HoldKind.DISPATCH_APPROVAL, HoldKind.MERGE_APPROVAL}:
+        state.hold = None
+
+
+def check_hold(state: State, request: HoldRequest) -> None:
+    """Raises errors.Refused when the run has ended, or when it is held already."""
+    _check_running(state)
+    if state.hold and steps.stands(state):
+        raise errors.Refused(
+            f"{state.issue} is already held by {state.hold.by} ({state.hold.kind}): fettle release {state.issue} first"
+        )
+
+
+def hold(state: State, request: HoldRequest, at: datetime) -> None:
+    state.hold = Hold(kind=HoldKind.USER, by=request.by, note=request.note, since=at)
+
+
+def check_release(state: State, request: HoldRequest) -> None:
+    """Raises errors.Refused when nothing is held, or when the hold is an approval gate."""
+    _check_running(state)
+    if state.hold is None:
+        raise errors.Refused(f"{state.issue} is not held: it is {state.phase}; see fettle explain {state.issue}")
+    if not steps.stands(state):
+        raise errors.Refused(f"{state.issue} waits for an approval, not a release: fettle approve {state.issue}")
+
+
+def check_edit(state: State, edit: Edit) -> None:
+    """Raises errors.Refused when the run has ended, is merging, or nothing would change."""
+    _check_running(state)
+    if edit.prompt is None and edit.model is None and edit.agent is None and edit.priority is None:
+        raise errors.Refused(f"nothing to change on {state.issue}: name a prompt, model, agent or priority")
+    if state.merge.cleared_sha:
+        raise errors.Refused(
+            f"the merge of {state.merge.cleared_sha[:9]} is under way: {state.issue} can no longer be edited"
+        )
+
+
+def edit(state: State, change: Edit) -> None:
+    """Takes effect with the next agent turn; new instructions on a published change order one."""
+    state.backend = change.agent if change.agent is not None else state.backend
+    state.model = change.model if change.model is not None else state.model
+    state.priority = change.priority if change.priority is not None else state.priority
+    if change.agent is not None:
+        state.session = None  # another agent cannot continue this one's conversation
+    if change.prompt is not None:
+        state.human_note = change.prompt
+        if state.order is None and state.change is not None:
+            state.order = WorkOrder(reason=Reason.EDIT, feedback=change.prompt)
+
+
+def check_retry(state: State, request: HoldRequest) -> None:
+    """Raises errors.Refused when a running run has nothing to retry."""
+    _check_running(state)
+    if not steps.stands(state):
+        raise errors.Refused(f"{state.issue} is {state.phase} and not stuck: nothing to retry")
+
+
+def _check_running(state: State) -> None:
+    if state.phase.terminal or state.ending is not None:
+        phase = state.ending.phase if state.ending else state.phase
+        raise errors.Refused(f"{state.issue} has ended ({phase}): fettle retry {state.issue} starts it again")

@@ -1,0 +1,127 @@
+"""The fleet's switches, and the admission of runs to one repository."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from domain import errors, refs
+from domain.policy import ApprovalMode
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class Settings(Model):
+    """What every repository needs to know of the fleet. `revision` grows with each change, so an old one that arrives
+    late is dropped."""
+
+    paused: bool = False
+    mode: ApprovalMode = ApprovalMode.REVIEW_MERGE
+    revision: int = 0
+
+
+class Change(Model):
+    """An operator's change; None leaves a switch as it is."""
+
+    by: str = Field(min_length=1, max_length=200)
+    paused: bool | None = None
+    mode: ApprovalMode | None = None
+    note: str = Field(default="", max_length=2000)
+
+
+class FleetState(Model):
+    settings: Settings = Settings()
+    repositories: tuple[refs.Repository, ...] = ()
+    changed_by: str = ""
+    note: str = ""
+    changed_at: datetime | None = None
+    untold: tuple[refs.Repository, ...] = ()
+    """Repositories that have not been sent the present settings yet."""
+
+    def check(self, change: Change) -> None:
+        """Raises errors.Refused when the change asks for what already is."""
+        if change.paused is None and change.mode is None:
+            raise errors.Refused("nothing to change on the fleet: name pause, resume or an approval mode")
+        if change.mode is None and change.paused == self.settings.paused:
+            since = f" since {self.changed_at:%Y-%m-%d %H:%M}" if self.changed_at else ""
+            raise errors.Refused(f"the fleet is {'paused' if self.settings.paused else 'not paused'} already{since}")
+
+    def apply(self, change: Change, at: datetime) -> None:
+        old = self.settings
+        self.settings = Settings(
+            paused=old.paused if change.paused is None else change.paused,
+            mode=change.mode or old.mode,
+            revision=old.revision + 1,
+        )
+        self.changed_by, self.note, self.changed_at = change.by, change.note, at
+        self.untold = self.repositories
+
+    def seen(self, repo: refs.Repository) -> None:
+        """A repository reported in: it is told the settings, even when it was known (it may have been restarted)."""
+        if repo not in self.repositories:
+            self.repositories = (*self.repositories, repo)
+        if repo not in self.untold:
+            self.untold = (*self.untold, repo)
+
+
+class AdmissionRequest(Model):
+    run: str
+    """Workflow id of the run; asking twice is asking once."""
+    priority: int = 3
+    max_in_flight: int = 4
+
+
+class Waiting(Model):
+    run: str
+    priority: int = 3
+    order: int = 0
+
+
+class RepositoryState(Model):
+    """Who may work on one repository at once. `settings` None: the fleet has not answered yet, nobody is admitted."""
+
+    repo: refs.Repository
+    settings: Settings | None = None
+    max_in_flight: int = 4
+    running: tuple[str, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    arrivals: int = 0
+
+    def ask(self, request: AdmissionRequest) -> None:
+        self.max_in_flight = request.max_in_flight
+        self.waiting = tuple(w for w in self.waiting if w.run != request.run)
+        if request.run in self.running:  # it lost the answer: it is told again, ahead of everybody
+            self.running = tuple(r for r in self.running if r != request.run)
+            self.waiting = (Waiting(run=request.run, priority=0), *self.waiting)
+            return
+        self.arrivals += 1
+        self.waiting = (*self.waiting, Waiting(run=request.run, priority=request.priority, order=self.arrivals))
+
+    def ended(self, run: str) -> None:
+        self.running = tuple(r for r in self.running if r != run)
+        self.waiting = tuple(w for w in self.waiting if w.run != run)
+
+    def configure(self, settings: Settings) -> None:
+        if self.settings is None or settings.revision >= self.settings.revision:
+            self.settings = settings
+
+    def next_admission(self) -> str | None:
+        """The run to admit now: highest priority (1) first, then first come, while there is room and no pause."""
+        if self.settings is None or self.settings.paused or not self.waiting:
+            return None
+        if len(self.running) >= self.max_in_flight:
+            return None
+        return min(self.waiting, key=lambda w: (w.priority, w.order)).run
+
+    def admit(self, run: str) -> None:
+        self.waiting = tuple(w for w in self.waiting if w.run != run)
+        self.running = (*self.running, run)
+
+    def why_waiting(self, run: str) -> str:
+        if self.settings is None:
+            return "the fleet has not answered yet"
+        if self.settings.paused:
+            return "the fleet is paused: fettle resume"
+        ahead = len(self.running)
+        return f"{ahead} of {self.max_in_flight} runs are in flight: one has to end first"

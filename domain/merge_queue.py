@@ -1,0 +1,189 @@
+"""The merge queue of one branch: one candidate at a time, tested on the present base, merged as tested."""
+
+import enum
+
+from pydantic import BaseModel, ConfigDict
+
+from domain import checks, refs
+from domain.policy import MergeMethod
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class Entry(Model):
+    """One pull request at one head. `run` is the owner's workflow id: it is asked for clearance and told the end."""
+
+    run: str
+    pull: refs.PullRequest
+    head_sha: str
+    title: str = ""
+    method: MergeMethod = MergeMethod.MERGE
+    ignored_checks: tuple[str, ...] = ()
+    registration_seconds: float = 120
+    ci_timeout_seconds: float = 6 * 3600
+    ci_poll_seconds: float = 180
+    needs_checks: bool = True
+    """False: the policy (or a person) let a commit without any check through."""
+    priority: int = 3
+
+
+class Withdrawal(Model):
+    run: str
+    reason: str = ""
+
+
+class CandidateState(enum.StrEnum):
+    FRESH = "fresh"
+    """The head already contains the tip of the base: CI's verdict on the head is a verdict on the merge."""
+    TO_TEST = "to_test"
+    CONFLICT = "conflict"
+    HEAD_MOVED = "head_moved"
+    CLOSED = "closed"
+    MERGED = "merged"
+
+
+class Candidate(Model):
+    """What would become of the base: `tested_sha` is the commit whose CI verdict counts."""
+
+    state: CandidateState
+    base_sha: str = ""
+    tested_sha: str = ""
+    found_sha: str = ""
+    merge_sha: str = ""
+
+
+class BuildCandidate(Model):
+    entry: Entry
+    branch: str
+
+
+class MergeCandidate(Model):
+    entry: Entry
+    branch: str
+    candidate: Candidate
+
+
+class End(enum.StrEnum):
+    MERGED = "merged"
+    CONFLICT = "conflict"
+    RED = "red"
+    HEAD_MOVED = "head_moved"
+    BASE_MOVED = "base_moved"
+    CLOSED = "closed"
+    WITHDRAWN = "withdrawn"
+    REFUSED = "refused"
+
+
+class Ended(Model):
+    """The queue's last word on an entry, in one sentence."""
+
+    head_sha: str
+    end: End
+    sentence: str = ""
+    detail: str = ""
+    merge_sha: str = ""
+    found_sha: str = ""
+
+
+class Clearance(Model):
+    """The owner's answer: may exactly this head be merged now?"""
+
+    run: str
+    head_sha: str
+    granted: bool
+    reason: str = ""
+
+
+class ClearanceQuestion(Model):
+    queue: str
+    head_sha: str
+    tested_sha: str = ""
+    base_sha: str = ""
+
+
+class State(Model):
+    """`current` is being tested or merged; the rest wait in order."""
+
+    repo: refs.Repository
+    branch: str
+    entries: tuple[Entry, ...] = ()
+    current: Entry | None = None
+    candidate: Candidate | None = None
+    tested: checks.Verdict | None = None
+    clearance: Clearance | None = None
+    withdrawn: bool = False
+    merged: int = 0
+
+    def request(self, entry: Entry) -> None:
+        """Line up behind equal priorities. A newer head of the same run takes the old entry's place."""
+        if self.current and self.current.run == entry.run:
+            if self.current.head_sha == entry.head_sha and not self.withdrawn:
+                return
+            self.withdrawn = True
+        rest = [e for e in self.entries if e.run != entry.run]
+        at = next((i for i, e in enumerate(rest) if e.priority > entry.priority), len(rest))
+        self.entries = (*rest[:at], entry, *rest[at:])
+
+    def withdraw(self, withdrawal: Withdrawal) -> None:
+        self.entries = tuple(e for e in self.entries if e.run != withdrawal.run)
+        if self.current and self.current.run == withdrawal.run:
+            self.withdrawn = True
+
+    def clear(self, clearance: Clearance) -> None:
+        """Keep an answer only when it is about the entry and head that were asked for."""
+        if self.current and self.current.run == clearance.run and self.current.head_sha == clearance.head_sha:
+            self.clearance = clearance
+
+    def take(self) -> Entry | None:
+        if not self.entries:
+            return None
+        self.current, self.entries = self.entries[0], self.entries[1:]
+        self.restart()
+        self.withdrawn = False
+        return self.current
+
+    def restart(self) -> None:
+        """Forget the candidate: it is built again on the base as it is now."""
+        self.candidate = None
+        self.tested = None
+        self.clearance = None
+
+    def finish(self) -> None:
+        self.restart()
+        self.current = None
+        self.withdrawn = False
+
+    def position(self, run: str) -> int | None:
+        """0: being merged; 1: next."""
+        if self.current and self.current.run == run:
+            return 0
+        return next((i + 1 for i, e in enumerate(self.entries) if e.run == run), None)
+
+
+def refusal(entry: Entry, candidate: Candidate) -> Ended | None:
+    """What ends an entry before any test: None when the candidate may go on."""
+    match candidate.state:
+        case CandidateState.CONFLICT:
+            sentence = f"{entry.pull} at {entry.head_sha[:9]} conflicts with its base at {candidate.base_sha[:9]}"
+            return Ended(head_sha=entry.head_sha, end=End.CONFLICT, sentence=sentence)
+        case CandidateState.HEAD_MOVED:
+            sentence = f"{entry.pull} was queued at {entry.head_sha}, its head is now {candidate.found_sha}"
+            return Ended(head_sha=entry.head_sha, end=End.HEAD_MOVED, sentence=sentence, found_sha=candidate.found_sha)
+        case CandidateState.CLOSED:
+            return Ended(head_sha=entry.head_sha, end=End.CLOSED, sentence=f"{entry.pull} was closed by somebody else")
+        case CandidateState.MERGED:
+            return Ended(head_sha=entry.head_sha, end=End.MERGED, merge_sha=candidate.merge_sha)
+        case _:
+            return None
+
+
+def verdict_refusal(entry: Entry, verdict: checks.Verdict) -> Ended | None:
+    """A candidate goes on only when CI is green on it, or when nobody asked for checks and there are none."""
+    if verdict.result is checks.Result.GREEN or (verdict.result is checks.Result.NONE and not entry.needs_checks):
+        return None
+    hint = ""
+    if verdict.result is checks.Result.NONE:
+        hint = "; let CI run on pushes to fettle/queue/** so that merge candidates can be tested"
+    return Ended(head_sha=entry.head_sha, end=End.RED, sentence=f"merge candidate: {verdict.sentence()}{hint}")

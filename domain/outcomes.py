@@ -1,0 +1,255 @@
+"""What steps, the queue and the outside world change in a run: pure transitions of its state."""
+
+from domain import checks, implement, refs
+from domain.brief import FEEDBACK_LIMIT, Brief, tail
+from domain.merge_queue import End, Ended, Entry
+from domain.policy import NoChecks
+from domain.review import Verdict
+from domain.run import Change, Ending, Hold, HoldKind, MergeState, Phase, Reason, State, WorkOrder
+from domain.steps import Step
+from domain.tasks import Dependencies, GateFacts, Inspection, Opened
+from domain.triage import Triage
+from domain.work import FindingLevel
+
+MAX_MERGE_ATTEMPTS = 10
+"""How often the queue may send a run back (base moved, candidate stale) before a person is asked."""
+
+
+def after_opening(state: State, opened: Opened) -> None:
+    """Take the issue and the policy snapshot in; what a person set on this run before stays."""
+    state.opened = True
+    state.title, state.body, state.author = opened.title, opened.body, opened.author
+    state.issue_url, state.labels = opened.url, opened.labels
+    state.policy, state.mode, state.judge = opened.policy, opened.mode, opened.judge
+    state.base_branch = opened.base_branch
+    state.branch = state.branch or refs.work_branch(state.issue, opened.title)
+    state.learnings = opened.learnings
+    state.backend = state.backend or opened.backend
+    state.model = state.model or opened.policy.model
+    state.escalation_model = opened.policy.escalation_model
+    state.ci_poll_seconds, state.gate_poll_seconds = opened.ci_poll_seconds, opened.gate_poll_seconds
+    if opened.gone:
+        end(state, Phase.CANCELLED, opened.gone)
+    elif opened.refusal:
+        end(state, Phase.REJECTED, opened.refusal)
+
+
+def after_triage(state: State, found: Triage) -> None:
+    """Labels win over the repository's defaults; what a person edited wins over labels."""
+    state.triage = found
+    state.priority = found.priority
+    state.backend = found.agent or state.backend
+    state.model = found.model or state.model
+    state.escalation_model = found.model or state.escalation_model
+
+
+def after_dependencies(state: State, answer: Dependencies) -> None:
+    state.dependencies_done = True
+    if answer.failed:
+        fail(state, "dependency", answer.failed)
+
+
+def round_input(state: State) -> implement.State:
+    """The next implementation round, with only the newest feedback."""
+    order = state.order or WorkOrder()
+    return implement.State(
+        run=state.issue.workflow_id,
+        issue=state.issue,
+        brief=Brief(
+            issue=str(state.issue),
+            title=state.title,
+            body=state.body,
+            author=state.author,
+            base_branch=state.base_branch,
+            branch=state.branch,
+            verify_command=state.policy.verify_command,
+            human_note=state.human_note,
+            learnings=state.learnings,
+            reason=order.reason.value,
+            feedback=tail(order.feedback, FEEDBACK_LIMIT),
+        ),
+        policy=state.policy,
+        base_branch=state.base_branch,
+        branch=state.branch,
+        start_fresh=state.fresh,
+        expected_remote_sha=state.change.head_sha if state.change else "",
+        backend=state.backend,
+        model=(state.escalation_model or state.model) if order.reason is Reason.REVIEW else state.model,
+        escalation_model=state.escalation_model,
+        session=state.session,
+        turns=state.rounds,
+    )
+
+
+def queue_entry(state: State) -> Entry:
+    """What the merge queue is given: exactly the head that every verdict is about."""
+    if state.change is None or state.pull is None:
+        raise ValueError(f"{state.issue} has no head to merge")
+    return Entry(
+        run=state.issue.workflow_id,
+        pull=state.issue.repo.pull(state.pull.number),
+        head_sha=state.change.head_sha,
+        title=state.title,
+        method=state.policy.merge_method,
+        ignored_checks=state.policy.ignored_checks,
+        registration_seconds=state.policy.check_registration_seconds,
+        ci_timeout_seconds=state.policy.ci_timeout_seconds,
+        ci_poll_seconds=state.ci_poll_seconds,
+        needs_checks=state.change.ci is None or state.change.ci.result is not checks.Result.NONE,
+        priority=state.priority,
+    )
+
+
+def new_change(state: State, change: Change) -> None:
+    """A head takes the place of the one before: every verdict and approval was about that one, and is void."""
+    state.change = change
+    state.merge = MergeState()
+    if state.hold and state.hold.kind is HoldKind.MERGE_APPROVAL:
+        state.hold = None
+
+
+def head_moved(state: State, found_sha: str) -> None:
+    """Somebody pushed. The new head is inspected, reviewed and tested like ours."""
+    base = state.change.base_sha if state.change else ""
+    new_change(state, Change(head_sha=found_sha, base_sha=base, by_us=False))
+
+
+def after_review(state: State) -> None:
+    """A rejected head goes back to the agent, up to the review budget; then a person is asked."""
+    change = state.change
+    if change is None or change.review is None or change.review.verdict is not Verdict.REJECT:
+        return
+    if state.used.review >= state.policy.budgets.review:
+        fail(state, "review", f"the review still rejects after {state.used.review} repairs: {change.review.text(300)}")
+        return
+    state.used.review += 1
+    state.order = WorkOrder(reason=Reason.REVIEW, feedback=change.review.text())
+
+
+def after_ci(state: State, verdict: checks.Verdict, log: str = "") -> None:
+    """Bind CI's verdict to the head it is about, and decide what a verdict that is not green means."""
+    if state.change is None or verdict.head_sha != state.change.head_sha:
+        return  # a verdict about a head that has moved on says nothing about this one
+    state.change.ci = verdict
+    match verdict.result:
+        case checks.Result.SILENT:
+            fail(state, "ci", verdict.sentence())
+        case checks.Result.NONE if state.policy.no_checks is NoChecks.FAIL:
+            fail(state, "ci", f"{verdict.sentence()}; the policy says no_checks = fail")
+        case checks.Result.RED:
+            _repair(state, Reason.CI, f"{verdict.sentence()}\n{log}".strip(), verdict.sentence())
+        case _:
+            pass
+
+
+def absorb(state: State, facts: GateFacts) -> None:
+    """Take in what became of the issue and the pull request while the run waited."""
+    if facts.merged:
+        if facts.head_sha:
+            state.merge = MergeState(merged_sha=facts.merge_sha or facts.head_sha)
+        end(state, Phase.DONE, "somebody merged the pull request")
+    elif not facts.issue_open:
+        end(state, Phase.CANCELLED, "somebody closed the issue")
+    elif not facts.pull_open:
+        end(state, Phase.CANCELLED, "somebody closed the pull request")
+    elif state.change and facts.head_sha and facts.head_sha != state.change.head_sha:
+        head_moved(state, facts.head_sha)
+
+
+def after_merge(state: State, ended: Ended) -> None:
+    """The queue's last word on the head it was given."""
+    match ended.end:
+        case End.MERGED:
+            state.merge = MergeState(merged_sha=ended.merge_sha)
+            end(state, Phase.DONE, f"merged as {ended.merge_sha[:9]}" + (f"; {ended.detail}" if ended.detail else ""))
+        case End.HEAD_MOVED:
+            head_moved(state, ended.found_sha)
+        case End.CLOSED:
+            end(state, Phase.CANCELLED, ended.sentence)
+        case End.CONFLICT:
+            merge_refused(state, Reason.CONFLICT, ended.sentence, ended.detail)
+        case End.RED:
+            merge_refused(state, Reason.CI, ended.sentence, ended.detail)
+        case End.REFUSED:
+            state.merge = MergeState()
+            state.hold = Hold(kind=HoldKind.CONFLICT, note=ended.sentence[:2000])
+        case End.WITHDRAWN | End.BASE_MOVED:
+            merge_refused(state, None, ended.sentence)
+
+
+def after_round(state: State, result: implement.Result) -> None:
+    """What an implementation round leaves: a new head to judge, or the reason why there is none."""
+    state.order = None
+    state.fresh = False
+    state.rounds = result.turns
+    state.summary = result.summary
+    state.session = result.session or state.session
+    state.host = result.host or state.host
+    state.cost_usd = result.cost_usd if result.cost_usd is not None else state.cost_usd
+    done = result.integration
+    if result.ending.outcome is implement.Outcome.READY and done is not None:
+        warnings = tuple(f for f in done.findings if f.level is FindingLevel.WARNS)
+        change = Change(
+            head_sha=result.head_sha,
+            base_sha=done.base_sha,
+            files=done.files[:200],
+            added_lines=done.added_lines,
+            removed_lines=done.removed_lines,
+            warnings=warnings[:50],
+        )
+        new_change(state, change)
+    else:
+        kind = "no_changes" if result.ending.outcome is implement.Outcome.NO_CHANGES else result.ending.failure_class
+        fail(state, kind, result.ending.reason)
+
+
+def after_inspection(state: State, seen: Inspection) -> None:
+    """A head that somebody else pushed is scanned like ours; a secret in it is a person's to take out."""
+    if state.change is None:
+        return
+    blocking = [f for f in seen.findings if f.level is FindingLevel.BLOCKS]
+    state.change.base_sha = seen.base_sha
+    state.change.files = seen.files[:200] or ("(no file)",)
+    state.change.added_lines, state.change.removed_lines = seen.added_lines, seen.removed_lines
+    state.change.warnings = tuple(seen.findings)[:50]
+    if blocking:
+        words = "; ".join(f"{f.rule} in {f.path}:{f.line}" for f in blocking[:10])
+        state.hold = Hold(
+            kind=HoldKind.UNKNOWN_OUTCOME,
+            note=f"the pushed head {state.change.head_sha[:9]} fails the safety scan: {words}; rewrite it, then release",
+        )
+
+
+def merge_refused(state: State, reason: Reason | None, sentence: str, detail: str = "") -> None:
+    """The queue sent the run back: a conflict or a red candidate is repaired, anything else is tried again."""
+    state.merge = MergeState()
+    state.merge_attempts += 1
+    if reason in {Reason.CONFLICT, Reason.CI}:
+        _repair(state, reason, f"{sentence}\n{detail}".strip(), sentence)
+    elif state.merge_attempts >= MAX_MERGE_ATTEMPTS:
+        state.hold = Hold(
+            kind=HoldKind.CONFLICT, note=f"sent back {state.merge_attempts} times by the queue: {sentence}"
+        )
+
+
+def _repair(state: State, reason: Reason, feedback: str, sentence: str) -> None:
+    kind = "ci" if reason is Reason.CI else "conflict"
+    used: int = getattr(state.used, kind)
+    if used >= getattr(state.policy.budgets, kind):
+        fail(state, kind, f"{sentence}; {used} repairs did not help")
+        return
+    setattr(state.used, kind, used + 1)
+    state.order = WorkOrder(reason=reason, feedback=feedback)
+
+
+def fail(state: State, failure_class: str, reason: str) -> None:
+    state.ending = Ending(phase=Phase.FAILED, reason=reason, failure_class=failure_class)
+
+
+def end(state: State, phase: Phase, reason: str) -> None:
+    state.ending = Ending(phase=phase, reason=reason)
+
+
+def stuck(state: State, step: Step, error_type: str, message: str) -> None:
+    """A step failed for good. Its effect may or may not have happened, so a person looks before it is tried again."""
+    state.hold = Hold(kind=HoldKind.UNKNOWN_OUTCOME, note=f"'{step}' ended in {error_type}: {message}"[:2000])

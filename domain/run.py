@@ -1,0 +1,230 @@
+"""One issue's run: everything that is known about it. The model is also the continue-as-new input."""
+
+import enum
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from domain import checks, refs, work
+from domain.agent import Session
+from domain.policy import ApprovalMode, RepositoryPolicy
+from domain.review import Review
+from domain.triage import Triage
+
+
+class Phase(enum.StrEnum):
+    RECEIVED = "received"
+    TRIAGED = "triaged"
+    BLOCKED = "blocked"
+    AWAITING_DISPATCH = "awaiting_dispatch"
+    IMPLEMENTING = "implementing"
+    PUBLISHING = "publishing"
+    REVIEWING = "reviewing"
+    AWAITING_CI = "awaiting_ci"
+    AWAITING_APPROVAL = "awaiting_approval"
+    QUEUED = "queued"
+    MERGING = "merging"
+    VERIFYING_RECOVERY = "verifying_recovery"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+
+    @property
+    def terminal(self) -> bool:
+        return self in {Phase.DONE, Phase.FAILED, Phase.CANCELLED, Phase.REJECTED}
+
+
+class HoldKind(enum.StrEnum):
+    DISPATCH_APPROVAL = "dispatch_approval"
+    MERGE_APPROVAL = "merge_approval"
+    USER = "user"
+    CONFLICT = "conflict"
+    CIRCUIT_BREAKER = "circuit_breaker"
+    BUDGET = "budget"
+    PROVIDER_QUOTA = "provider_quota"
+    UNKNOWN_OUTCOME = "unknown_outcome"
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class Hold(Model):
+    """A stop that is orthogonal to the phase: while it stands, no next step begins."""
+
+    kind: HoldKind
+    by: str = "fettle"
+    note: str = ""
+    since: datetime | None = None
+
+
+class Decision(Model):
+    """A person's word at a gate. `head_sha` is the commit that the person saw; at the dispatch gate it is empty."""
+
+    by: str = Field(min_length=1, max_length=200)
+    approve: bool = True
+    head_sha: str = ""
+    note: str = Field(default="", max_length=10_000)
+
+
+class HoldRequest(Model):
+    by: str = Field(min_length=1, max_length=200)
+    note: str = Field(default="", max_length=10_000)
+
+
+class Edit(Model):
+    """What a person changes in flight; None leaves a thing as it is. It counts from the next agent turn on."""
+
+    by: str = Field(min_length=1, max_length=200)
+    prompt: str | None = Field(default=None, max_length=10_000)
+    model: str | None = Field(default=None, max_length=200)
+    agent: str | None = Field(default=None, max_length=100)
+    priority: int | None = Field(default=None, ge=1, le=5)
+
+
+class Approval(Model):
+    by: str
+    head_sha: str = ""
+    note: str = ""
+    at: datetime | None = None
+
+
+class PullRequest(Model):
+    number: int
+    url: str = ""
+    node_id: str = ""
+    ready: bool = False
+
+
+class Change(Model):
+    """The commits under judgement: what one head adds to its base. A new head is a new Change, with no verdicts."""
+
+    head_sha: str
+    base_sha: str = ""
+    files: tuple[str, ...] = ()
+    added_lines: int = 0
+    removed_lines: int = 0
+    warnings: tuple[work.SafetyFinding, ...] = ()
+    by_us: bool = True
+    """False: somebody else pushed it; it is inspected before anything else."""
+    published_at: datetime | None = None
+    review: Review | None = None
+    review_posted: bool = False
+    ci: checks.Verdict | None = None
+    approval: Approval | None = None
+
+
+class Reason(enum.StrEnum):
+    """Why the agent is asked to work (again)."""
+
+    INITIAL = "initial"
+    REVIEW = "review"
+    CI = "ci"
+    CONFLICT = "conflict"
+    EDIT = "edit"
+    SAFETY = "safety"
+
+
+class WorkOrder(Model):
+    """The next implementation round; `feedback` replaces the feedback of earlier rounds, it never stacks up."""
+
+    reason: Reason = Reason.INITIAL
+    feedback: str = ""
+
+
+class Ending(Model):
+    """How the run ends and why, in one sentence that a stranger understands."""
+
+    phase: Phase
+    reason: str
+    failure_class: str = ""
+
+
+class PhaseMark(Model):
+    phase: Phase
+    at: datetime
+
+
+class Used(Model):
+    """Retries spent, one counter a failure class."""
+
+    review: int = 0
+    ci: int = 0
+    conflict: int = 0
+    safety: int = 0
+
+
+class MergeState(Model):
+    requested: bool = False
+    cleared_sha: str = ""
+    merged_sha: str = ""
+
+
+class State(Model):
+    """Every field is defaulted but the issue: `State(issue=…)` is how a run starts."""
+
+    issue: refs.Issue
+    asked_by: str = ""
+    fresh: bool = False
+    """Start from the base branch again, whatever an earlier run of this issue left on its branch."""
+    title: str = ""
+    body: str = ""
+    author: str = ""
+    issue_url: str = ""
+    labels: tuple[str, ...] = ()
+    policy: RepositoryPolicy = RepositoryPolicy()
+    mode: ApprovalMode = ApprovalMode.REVIEW_MERGE
+    judge: str = "none"
+    backend: str = ""
+    model: str = ""
+    escalation_model: str = ""
+    priority: int = 3
+    human_note: str = ""
+    learnings: tuple[str, ...] = ()
+    base_branch: str = ""
+    branch: str = ""
+    ci_poll_seconds: float = 180
+    gate_poll_seconds: float = 3600
+    phase: Phase = Phase.RECEIVED
+    marks: tuple[PhaseMark, ...] = ()
+    opened: bool = False
+    triage: Triage | None = None
+    claimed: bool = False
+    dependencies_done: bool = False
+    dispatch_approval: Approval | None = None
+    admission_asked: bool = False
+    admitted: bool = False
+    order: WorkOrder | None = WorkOrder()
+    rounds: int = 0
+    summary: str = ""
+    """The agent's own account of its last turn: shown to people, never decided upon."""
+    session: Session | None = None
+    host: work.HostLease | None = None
+    change: Change | None = None
+    pull: PullRequest | None = None
+    merge: MergeState = MergeState()
+    merge_attempts: int = 0
+    used: Used = Used()
+    cost_usd: float | None = None
+    hold: Hold | None = None
+    ending: Ending | None = None
+    closed: bool = False
+    refused: str = ""
+    """The last signal that was refused, for the card: a signal has nobody to answer."""
+
+    def move(self, phase: Phase, at: datetime) -> None:
+        """Enter `phase`; entering the present one again changes nothing."""
+        if self.phase is phase and self.marks:
+            return
+        self.phase = phase
+        self.marks = (*self.marks, PhaseMark(phase=phase, at=at))
+
+    @property
+    def since(self) -> datetime | None:
+        if self.hold and self.hold.since:
+            return self.hold.since
+        return self.marks[-1].at if self.marks else None
+
+    def hold_label(self) -> str:
+        return self.hold.kind.value if self.hold else ""

@@ -1,0 +1,355 @@
+"""What each step of a run waits for, whose move it is, and what ends the wait: one entry a step and a hold."""
+
+import enum
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from pydantic import BaseModel, ConfigDict
+
+from domain import checks, fleet, implement, merge_queue, refs, run, steps
+
+
+class Mover(enum.StrEnum):
+    """Who has to act before the run goes on."""
+
+    PERSON = "a person"
+    FETTLE = "fettle"
+    AGENT = "the agent"
+    CI = "ci"
+    OTHER_RUNS = "other runs"
+    FORGE = "the forge"
+    NOBODY = "nobody"
+
+
+class PendingCall(BaseModel):
+    """An activity that has not succeeded yet, as the Temporal server describes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    activity: str
+    attempt: int = 1
+    failure_type: str = ""
+    last_failure: str = ""
+    next_attempt_at: datetime | None = None
+    started: bool = False
+    """True while a worker runs it; False while it waits for a worker or for its next attempt."""
+
+    @property
+    def in_retries(self) -> bool:
+        return self.attempt > 1
+
+
+class Surroundings(BaseModel):
+    """What is known beside the run's own state; every part may be missing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pending: tuple[PendingCall, ...] = ()
+    implementation: implement.State | None = None
+    """State of the child that implements, while there is one."""
+    repository: fleet.RepositoryState | None = None
+    queue: merge_queue.State | None = None
+
+
+class Wait(BaseModel):
+    """One wait, in words that complete "it waits for …" and "it ends when …"."""
+
+    waits_for: str
+    mover: Mover
+    ends_when: str
+    command: str
+    deadline: datetime | None = None
+
+
+def wait_at(step: steps.Step, state: run.State, around: Surroundings) -> Wait:
+    """The wait of a run whose due step is `step`. Text of people and models in it is quoted, never interpreted."""
+    return _WAITS[step](state, around)
+
+
+# --- one function a step -------------------------------------------------------------------------------------------
+
+
+def _own(doing: str, until: str) -> Callable[[run.State, Surroundings], Wait]:
+    """A step that Fettle takes by itself, within seconds or minutes."""
+
+    def wait(state: run.State, around: Surroundings) -> Wait:
+        return Wait(waits_for=doing, mover=Mover.FETTLE, ends_when=until, command=f"fettle status {state.issue}")
+
+    return wait
+
+
+def _dependencies(state: run.State, around: Surroundings) -> Wait:
+    numbers = state.triage.depends_on if state.triage else ()
+    names = ", ".join(str(state.issue.repo.issue(n)) for n in numbers)
+    one = len(numbers) == 1
+    first = state.issue.repo.issue(numbers[0]) if numbers else state.issue
+    return Wait(
+        waits_for=f"the {'issue' if one else 'issues'} it depends on: {names}",
+        mover=Mover.OTHER_RUNS,
+        ends_when=f"{'that issue is' if one else 'all of them are'} done; one that fails or is rejected fails this run",
+        command=f"fettle explain {first}",
+    )
+
+
+def _dispatch(state: run.State, around: Surroundings) -> Wait:
+    return Wait(
+        waits_for="a person's approval before an agent starts (approval mode review-all)",
+        mover=Mover.PERSON,
+        ends_when="somebody approves or rejects it",
+        command=f"fettle approve {state.issue}",
+    )
+
+
+def _admission(state: run.State, around: Surroundings) -> Wait:
+    repository, mine = around.repository, state.issue.workflow_id
+    ends, command, mover = "a place is free", f"fettle fleet --repo {state.issue.repo}", Mover.OTHER_RUNS
+    if repository is None:
+        waits = f"a place among the runs of {state.issue.repo} (at most {state.policy.max_in_flight} at once)"
+    elif repository.settings is None:
+        waits, mover, ends = "the fleet's settings: the fleet workflow has not answered yet", Mover.FETTLE, "it answers"
+        command = "fettle doctor"
+    elif repository.settings.paused:
+        waits, mover, ends = "the fleet, which is paused", Mover.PERSON, "somebody resumes the fleet"
+        command = "fettle resume"
+    else:
+        waits = (
+            f"a place in {state.issue.repo}: {len(repository.running)} of {repository.max_in_flight} runs are in flight"
+            f"{_position(repository, mine)}"
+        )
+        if repository.running:
+            ends = f"one of {', '.join(_names(repository.running))} ends"
+    return Wait(waits_for=waits, mover=mover, ends_when=ends, command=command)
+
+
+def _position(repository: fleet.RepositoryState, mine: str) -> str:
+    order = [w.run for w in sorted(repository.waiting, key=lambda w: (w.priority, w.order))]
+    return f", it is number {order.index(mine) + 1} of {len(order)} in line" if mine in order else ""
+
+
+def _names(workflow_ids: tuple[str, ...]) -> list[str]:
+    names = []
+    for workflow_id in workflow_ids[:5]:
+        try:
+            names.append(str(refs.Issue.from_workflow_id(workflow_id)))
+        except ValueError:
+            names.append(workflow_id)
+    return names + (["…"] if len(workflow_ids) > len(names) else [])
+
+
+_WHY = {
+    run.Reason.INITIAL: "the first implementation",
+    run.Reason.REVIEW: "a repair of what the review found",
+    run.Reason.CI: "a repair of red CI",
+    run.Reason.CONFLICT: "a repair of a merge conflict",
+    run.Reason.EDIT: "a change a person asked for",
+    run.Reason.SAFETY: "a repair of what the safety scan found",
+}
+
+
+_IMPLEMENTING: dict[implement.Step, tuple[str, Mover, str, str]] = {
+    implement.Step.CLAIM_HOST: (
+        "an agent host with a free slot, for {why}",
+        Mover.FETTLE,
+        "a host claims it",
+        "fettle worker list",
+    ),
+    implement.Step.PREPARE: (
+        "its worktree on host {host}, for {why}",
+        Mover.FETTLE,
+        "the branch is checked out",
+        "fettle status {run}",
+    ),
+    implement.Step.TURN: (
+        "{agent} on host {host}: {why}",
+        Mover.AGENT,
+        "its turn ends, or its time is used up",
+        "fettle logs {run} --follow",
+    ),
+    implement.Step.INTEGRATE: (
+        "the safety scan and the push of what {agent} committed",
+        Mover.FETTLE,
+        "the branch is pushed, or the scan sends it back",
+        "fettle status {run}",
+    ),
+    implement.Step.VERIFY: (
+        "the verify command on what was pushed",
+        Mover.FETTLE,
+        "it passes, or sends its output back to {agent}",
+        "fettle status {run}",
+    ),
+    implement.Step.AWAIT_RELEASE: (
+        "its release, the agent's next turn is held",
+        Mover.PERSON,
+        "somebody releases it",
+        "fettle release {run}",
+    ),
+    implement.Step.STOP: (
+        "the implementation to hand over its result",
+        Mover.FETTLE,
+        "the result is recorded",
+        "fettle status {run}",
+    ),
+}
+
+
+def _implement(state: run.State, around: Surroundings) -> Wait:
+    child = around.implementation
+    step = implement.next_step(child) if child else implement.Step.TURN
+    waits, mover, ends, command = _IMPLEMENTING[step]
+    lease = (child.lease if child else None) or state.host
+    words = {
+        "why": _WHY[state.order.reason if state.order else run.Reason.INITIAL],
+        "agent": (state.session.backend if state.session else "") or state.backend or "the agent",
+        "host": lease.host_id if lease else "(not known)",
+        "run": str(state.issue),
+    }
+    limit = None
+    if mover is Mover.AGENT and state.since is not None and state.rounds <= 1 and (child is None or child.turns <= 1):
+        limit = state.since + timedelta(seconds=state.policy.turn_seconds)  # of later turns the start is not known
+    return Wait(
+        waits_for=waits.format(**words),
+        mover=mover,
+        ends_when=ends.format(**words),
+        command=command.format(**words),
+        deadline=limit,
+    )
+
+
+def _ci(state: run.State, around: Surroundings) -> Wait:
+    change = state.change
+    head = change.head_sha[:9] if change else "the head"
+    start = change.published_at if change and change.published_at else state.since
+    return Wait(
+        waits_for=f"CI to report on {head}",
+        mover=Mover.CI,
+        ends_when="every required check passes, or one fails (that goes back to the agent)",
+        command=f"fettle status {state.issue}",
+        deadline=start + timedelta(seconds=state.policy.ci_timeout_seconds) if start else None,
+    )
+
+
+def _approval(state: run.State, around: Surroundings) -> Wait:
+    change = state.change
+    head = change.head_sha if change else ""
+    untested = change is not None and change.ci is not None and change.ci.result is checks.Result.NONE
+    reason = "no CI check has tested it" if untested else f"approval mode {state.mode}"
+    where = f"; look at {state.pull.url}" if state.pull and state.pull.url else ""
+    return Wait(
+        waits_for=f"a person's approval of {head[:9]} ({reason}){where}",
+        mover=Mover.PERSON,
+        ends_when="somebody approves exactly this head or rejects the run; a new push asks again",
+        command=f"fettle approve {state.issue} --head {head}",
+    )
+
+
+def _merge(state: run.State, around: Surroundings) -> Wait:
+    if state.merge.cleared_sha:
+        return Wait(
+            waits_for=f"the merge of {state.merge.cleared_sha[:9]}, which is under way",
+            mover=Mover.FORGE,
+            ends_when="the forge has merged it, or refuses it",
+            command=f"fettle status {state.issue}",
+        )
+    base = state.base_branch or "the base branch"
+    place = around.queue.position(state.issue.workflow_id) if around.queue else None
+    waits, mover = f"its turn in the merge queue of {base}", Mover.FETTLE
+    if around.queue is not None and place is not None and place > 0:
+        ahead = around.queue.current
+        waits += f": number {place} in line" + (f" behind {ahead.pull}" if ahead else "")
+        mover = Mover.OTHER_RUNS if ahead or place > 1 else Mover.FETTLE
+    elif around.queue is not None and place == 0:
+        tested = around.queue.candidate.tested_sha[:9] if around.queue.candidate else ""
+        waits = f"CI on its merge candidate {tested}" if tested else "its merge candidate to be built"
+        mover = Mover.CI if tested else Mover.FETTLE
+    return Wait(
+        waits_for=waits,
+        mover=mover,
+        ends_when=f"its candidate, on top of {base} as it is now, is green; a red one or a conflict sends it back",
+        command=f"fettle status {state.issue}",
+    )
+
+
+def _close(state: run.State, around: Surroundings) -> Wait:
+    how = f" as {state.ending.phase} ({state.ending.reason})" if state.ending else ""
+    return Wait(
+        waits_for=f"its own close{how}: labels, comment, host, branch",
+        mover=Mover.FETTLE,
+        ends_when="the forge shows the ending and the host is released",
+        command=f"fettle status {state.issue}",
+    )
+
+
+def _stop(state: run.State, around: Surroundings) -> Wait:
+    how = f": {state.ending.reason}" if state.ending and state.ending.reason else ""
+    done = (state.ending.phase if state.ending else state.phase) is run.Phase.DONE
+    return Wait(
+        waits_for=f"nothing, it has ended ({state.ending.phase if state.ending else state.phase}){how}",
+        mover=Mover.NOBODY,
+        ends_when="it has ended",
+        command=f"fettle status {state.issue}" if done else f"fettle retry {state.issue}",
+    )
+
+
+def _release(state: run.State, around: Surroundings) -> Wait:
+    assert state.hold is not None  # AWAIT_RELEASE is due only while a hold stands
+    waits, mover, ends, command = _HOLDS[state.hold.kind]
+    by = f" by {state.hold.by}" if state.hold.kind is run.HoldKind.USER else ""
+    note = f": {state.hold.note}" if state.hold.note else ""
+    return Wait(waits_for=f"{waits}{by}{note}", mover=mover, ends_when=ends, command=command.format(run=state.issue))
+
+
+_HOLDS: dict[run.HoldKind, tuple[str, Mover, str, str]] = {
+    run.HoldKind.USER: ("its release, it is held", Mover.PERSON, "somebody releases it", "fettle release {run}"),
+    run.HoldKind.CONFLICT: (
+        "a person, the merge queue cannot place it",
+        Mover.PERSON,
+        "somebody resolves the conflict on its branch and retries it",
+        "fettle retry {run}",
+    ),
+    run.HoldKind.CIRCUIT_BREAKER: (
+        "the repository's circuit breaker, which is open after failures in a row",
+        Mover.PERSON,
+        "somebody looks at the failures and releases it",
+        "fettle release {run}",
+    ),
+    run.HoldKind.BUDGET: (
+        "money, its budget is used up",
+        Mover.PERSON,
+        "the budget grows or a new day begins, and somebody releases it",
+        "fettle release {run}",
+    ),
+    run.HoldKind.PROVIDER_QUOTA: (
+        "the agent provider's quota",
+        Mover.PERSON,
+        "the provider's window passes, or another agent takes over (fettle edit {run} --agent NAME), and it is retried",
+        "fettle retry {run}",
+    ),
+    run.HoldKind.UNKNOWN_OUTCOME: (
+        "a person, a step ended and nobody knows whether its effect happened",
+        Mover.PERSON,
+        "somebody checks the forge and retries the step",
+        "fettle retry {run}",
+    ),
+}
+"""Standing holds only; the two approval holds belong to their gates."""
+
+_WAITS: dict[steps.Step, Callable[[run.State, Surroundings], Wait]] = {
+    steps.Step.OPEN: _own("its first look at the issue on the forge", "the issue is read and may be worked on"),
+    steps.Step.TRIAGE: _own("triage", "agent, model, priority and dependencies are known"),
+    steps.Step.CLAIM: _own("its claim on the issue", "the issue carries the in-progress label"),
+    steps.Step.AWAIT_DEPENDENCIES: _dependencies,
+    steps.Step.AWAIT_DISPATCH: _dispatch,
+    steps.Step.ADMIT: _admission,
+    steps.Step.IMPLEMENT: _implement,
+    steps.Step.PUBLISH: _own("its pull request", "the pull request shows the pushed head"),
+    steps.Step.INSPECT: _own("a look at the head somebody else pushed", "its commits are imported and scanned"),
+    steps.Step.REVIEW: _own("the review of its head", "the review has a verdict on this head"),
+    steps.Step.POST_REVIEW: _own("the review to be posted", "the pull request carries the review"),
+    steps.Step.AWAIT_CI: _ci,
+    steps.Step.MARK_READY: _own("its pull request to leave draft", "the forge shows it as ready"),
+    steps.Step.AWAIT_APPROVAL: _approval,
+    steps.Step.MERGE: _merge,
+    steps.Step.CLOSE: _close,
+    steps.Step.AWAIT_RELEASE: _release,
+    steps.Step.STOP: _stop,
+}

@@ -1,0 +1,49 @@
+"""The agents and judges that this installation knows, as tables. A new one is a module and a line here."""
+
+from collections.abc import Callable
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from domain import errors
+from integrations.agent import claude, judge, port, scripted
+
+
+class AgentSettings(BaseModel):
+    """One section a backend; a section that is not given has its defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    claude: "claude.ClaudeSettings" = Field(default_factory=claude.ClaudeSettings)
+    scripted: "scripted.ScriptedSettings" = Field(default_factory=scripted.ScriptedSettings)
+
+
+BACKENDS: Final[dict[str, Callable[[AgentSettings], port.AgentBackend]]] = {
+    "claude": lambda settings: claude.ClaudeBackend(settings.claude),
+    "scripted": lambda settings: scripted.ScriptedBackend(settings.scripted),
+}
+
+JUDGES: Final[dict[str, Callable[[AgentSettings, judge.Runner, str], judge.Judge]]] = {
+    "none": lambda settings, runner, model: judge.NoJudge(),
+    "claude": lambda settings, runner, model: judge.ClaudeJudge(runner, settings.claude, model=model),
+    "scripted": lambda settings, runner, model: judge.ScriptedJudge(settings.scripted),
+}
+
+
+def backends(settings: AgentSettings) -> dict[str, port.AgentBackend]:
+    """Every backend by its name; whether one can run here is for `discover` to say."""
+    return {name: make(settings) for name, make in BACKENDS.items()}
+
+
+def judge_named(name: str, settings: AgentSettings, runner: judge.Runner, model: str = "") -> judge.Judge:
+    """The judge of that name.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    make = JUDGES.get(name)
+    if make is None:
+        raise errors.ConfigurationError(
+            f"judge is '{name}', the accepted values are {sorted(JUDGES)}: correct the setting"
+        )
+    return make(settings, runner, model)

@@ -1,0 +1,140 @@
+"""The agent that plays a recorded script: the same process path as a real one, no model. For the demo and for tests.
+
+The script is chosen by the operator's settings and the run's name, never by the text of an issue.
+"""
+
+import re
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from domain import agent, errors, refs
+from integrations.agent import port, scripted_cli, streams
+
+VERSION: Final = "1.0.0"
+_PROGRAM: Final = Path(scripted_cli.__file__)
+_KINDS: Final = {
+    "session": agent.EventKind.SESSION,
+    "text": agent.EventKind.TEXT,
+    "tool": agent.EventKind.TOOL,
+    "cost": agent.EventKind.COST,
+    "error": agent.EventKind.ERROR,
+    "result": agent.EventKind.RESULT,
+}
+_OUTCOMES: Final = {each.value: each for each in (agent.Outcome.FINISHED, agent.Outcome.REFUSED, agent.Outcome.LIMIT)}
+
+
+class ScriptedSettings(BaseModel):
+    """Where the scripts are: one file for every run, or a folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    script: Path | None = None
+    """Played by every run; wins over `folder`."""
+    folder: Path | None = None
+    """Holds `<owner>__<repo>__<number>.json` for single runs and `default.json` for the others."""
+
+    def script_of(self, run: str) -> Path:
+        """The script of a run.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        candidates = [self.script] if self.script else []
+        if self.script is None and self.folder is not None:
+            candidates = [self.folder / name for name in (*_names_of(run), "default.json")]
+        for candidate in candidates:
+            if candidate.is_file():
+                return candidate.resolve()
+        tried = (
+            ", ".join(str(candidate) for candidate in candidates) or "agent.scripted.script and .folder are both unset"
+        )
+        raise errors.ConfigurationError(
+            f"the scripted agent has no script for {run} ({tried}): write one, or name another agent"
+        )
+
+
+@dataclass(frozen=True)
+class ScriptedBackend:
+    settings: ScriptedSettings = field(default_factory=ScriptedSettings)
+    name: str = "scripted"
+    pass_environment: tuple[str, ...] = ()
+
+    def discover(self, env: Mapping[str, str]) -> port.Discovery:
+        if self.settings.script is None and self.settings.folder is None:
+            return port.Discovery(why_not="neither agent.scripted.script nor agent.scripted.folder is set")
+        return port.Discovery(path=str(_PROGRAM), version=VERSION, ready=True)
+
+    def new_session(self) -> agent.Session:
+        return agent.Session(backend=self.name, id=str(uuid.uuid4()), version=VERSION)
+
+    def prepare(self, home: Path) -> None:
+        """Nothing: the script is read where it is."""
+
+    def transcript(self, home: Path, session: agent.Session) -> Path | None:
+        if not re.fullmatch(r"[0-9A-Za-z-]{8,64}", session.id):
+            return None
+        path = home / scripted_cli.TRANSCRIPTS / f"{session.id}.json"
+        return path if path.is_file() else None
+
+    def command(self, request: agent.TurnRequest, home: Path) -> port.Command:
+        argv = [sys.executable, "-I", str(_PROGRAM), "--script", str(self.settings.script_of(request.run))]
+        argv += ["--resume" if request.resume else "--session-id", request.session.id, "--round", str(request.round)]
+        return port.Command(tuple(argv), stdin=request.prompt.encode())
+
+    def parse(self, line: bytes) -> list[agent.Event]:
+        value = streams.json_object(line)
+        if value is None or value.get("scripted") is not True:
+            return []
+        kind = _KINDS.get(streams.text_at(value, "type"), agent.EventKind.OTHER)
+        result = kind is agent.EventKind.RESULT
+        return [
+            agent.Event(
+                kind=kind,
+                text=streams.text_at(value, "tool" if kind is agent.EventKind.TOOL else "text"),
+                session_id=streams.text_at(value, "session_id"),
+                cost_usd=streams.number_at(value, "cost_usd"),
+                outcome=_OUTCOMES.get(streams.text_at(value, "outcome")) if result else None,
+                reason=streams.text_at(value, "reason"),
+                retryable=value.get("retryable") is not False,
+                retry_after_seconds=streams.number_at(value, "retry_after_seconds"),
+            )
+        ]
+
+    def fold(self, events: Sequence[agent.Event], exit_code: int | None) -> port.Verdict:
+        last = next((event for event in reversed(events) if event.kind is agent.EventKind.RESULT), None)
+        cost = next((event.cost_usd for event in reversed(events) if event.cost_usd is not None), None)
+        if last is not None and last.outcome is not None and exit_code == 0:
+            return port.Verdict(last.outcome, summary=last.text, cost_usd=cost)
+        error = next((event for event in reversed(events) if event.kind is agent.EventKind.ERROR), None)
+        facts: dict[str, Any] = {"summary": error.text if error else "", "cost_usd": cost}
+        if exit_code in {None, 143}:
+            return port.Verdict(agent.Outcome.INTERRUPTED, **facts)
+        if exit_code == 0:
+            return port.Verdict(agent.Outcome.PROTOCOL_ERROR, **facts)
+        if error is None or error.reason == "script":
+            return port.Verdict(agent.Outcome.CRASHED, **facts)
+        facts |= {
+            "reason": error.reason,
+            "retryable": error.retryable,
+            "retry_after_seconds": error.retry_after_seconds,
+        }
+        return port.Verdict(agent.Outcome.API_ERROR, **facts)
+
+    def corrected_resume(self, events: Sequence[agent.Event], stderr: str, *, resume: bool) -> bool | None:
+        if not resume and "already in use" in stderr:
+            return True
+        return False if resume and "No conversation found" in stderr else None
+
+
+def _names_of(run: str) -> tuple[str, ...]:
+    try:
+        issue = refs.Issue.from_workflow_id(run)
+    except ValueError:
+        return ()  # a run that is no issue's, such as a person's experiment: the default script
+    return (f"{issue.repo.owner}__{issue.repo.name}__{issue.number}.json",)

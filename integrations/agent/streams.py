@@ -1,0 +1,42 @@
+"""Reading JSON lines that somebody else's program writes: tolerant, typed access that never raises."""
+
+import json
+from typing import Any, TypeGuard
+
+
+def json_object(line: bytes) -> dict[str, Any] | None:
+    """The object on this line; None for anything else: blank lines, stray prints, a line cut off by a kill."""
+    text = line.strip()
+    if not text.startswith(b"{"):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
+        return None
+    return value if is_object(value) else None
+
+
+def is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
+
+
+def text_at(value: dict[str, Any], key: str) -> str:
+    found = value.get(key)
+    return found if isinstance(found, str) else ""
+
+
+def number_at(value: dict[str, Any], key: str) -> float | None:
+    """A finite, non-negative number. JSON readers accept NaN, a cost must not be one."""
+    found = value.get(key)
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        return None
+    try:
+        number = float(found)
+    except OverflowError:
+        return None
+    return number if 0 <= number < float("inf") else None
+
+
+def objects_at(value: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    found = value.get(key)
+    return [item for item in found if is_object(item)] if isinstance(found, list) else []

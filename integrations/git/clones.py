@@ -1,0 +1,193 @@
+"""The clones that agents work in: built by us in a fresh place, moved to the run's own, never entered by git again.
+
+A clone borrows the mirror's objects (alternates) and has its own configuration: an identity, no remote, no credentials.
+It is a cache. What counts is what was imported from it and pushed; what is lost with it is the stash, other branches
+and ignored files.
+"""
+
+import asyncio
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from domain import errors, refs
+from integrations.git import mirror, names, runner
+
+_FRESH_PREFIX: Final = "fresh-"
+_OLD_PREFIX: Final = "old-"
+
+
+class Note(BaseModel):
+    """What the worker knows about a clone, kept beside it where no agent can write."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    repo: refs.Repository
+    branch: str
+    remote_sha: str = ""
+    """Tip of the branch on the forge as this clone knows it, built upon or knowingly left behind; empty: none."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Author and committer of what is committed for a run."""
+
+    name: str = "Fettle"
+    email: str = "fettle@users.noreply.invalid"
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a clone's branch begins with: `head` on `branch`, and `base_tip` known as `origin/<base_branch>`."""
+
+    branch: str
+    head: str
+    base_branch: str
+    base_tip: str
+
+
+@dataclass(frozen=True)
+class RunClone:
+    """The clone of one run, at its own place under `<state>/worktrees`."""
+
+    home: Path
+
+    @classmethod
+    def of(cls, state: Path, run: str) -> "RunClone":
+        return cls(state / "worktrees" / names.run_slug(run))
+
+    @property
+    def path(self) -> Path:
+        return self.home / "repo"
+
+    def read_note(self) -> Note | None:
+        """None when there is no whole clone."""
+        with suppress(OSError, ValidationError):
+            note = Note.model_validate_json(self._note.read_text())
+            if stat.S_ISDIR(self.path.lstat().st_mode):
+                return note
+        return None
+
+    def write_note(self, note: Note) -> None:
+        fresh = self._note.with_suffix(".new")
+        fresh.write_text(note.model_dump_json())
+        os.replace(fresh, self._note)
+
+    async def build(self, source: mirror.Mirror, start: Start, identity: Identity, note: Note) -> None:
+        """Make the clone anew with its files checked out; a former one is removed.
+
+        The note is written last: a clone without one was not finished and is built again.
+        """
+        with self._beside() as fresh:
+            await build(source, fresh, start, identity)
+            await check_out(source, fresh)
+            self._note.unlink(missing_ok=True)
+            await asyncio.to_thread(self._put_away, self.path)
+            os.rename(fresh, self.path)
+            self.write_note(note)
+
+    async def renew_git(self, source: mirror.Mirror, start: Start, identity: Identity) -> None:
+        """Replace the clone's `.git` by a fresh one at `start`, and leave every file in place.
+
+        The files are those `start.head` was made of, so the next `git status` in the clone finds nothing changed.
+        """
+        with self._beside() as fresh:
+            await build(source, fresh, start, identity)
+            await source.git.run("read-tree", "--reset", "HEAD", at=runner.Place(fresh / ".git"))
+            await asyncio.to_thread(self._put_away, self.path / ".git")
+            os.rename(fresh / ".git", self.path / ".git")
+
+    def remove(self) -> None:
+        """Remove the clone and its note; nothing there is no error."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.home)
+
+    @property
+    def _note(self) -> Path:
+        return self.home / "clone.json"
+
+    @contextmanager
+    def _beside(self) -> Iterator[Path]:
+        """A fresh directory on the same file system, outside of what the agent can write; removed if it stays."""
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in (*self.home.glob(f"{_FRESH_PREFIX}*"), *self.home.glob(f"{_OLD_PREFIX}*")):
+            _remove(left)
+        folder = Path(tempfile.mkdtemp(prefix=_FRESH_PREFIX, dir=self.home))
+        try:
+            yield folder
+        finally:
+            _remove(folder)
+
+    def _put_away(self, path: Path) -> None:
+        """Remove whatever is at `path`; renamed first, so that at its place there is all of it or nothing."""
+        old = Path(tempfile.mkdtemp(prefix=_OLD_PREFIX, dir=self.home))
+        with suppress(FileNotFoundError):
+            os.rename(path, old / "it")
+        _remove(old)
+
+
+async def build(source: mirror.Mirror, folder: Path, start: Start, identity: Identity) -> None:
+    """A repository in the empty `folder` that borrows the mirror's objects; no file is checked out."""
+    git_dir = await _init(source, folder, start.branch, identity)
+    (git_dir / "objects" / "info" / "alternates").write_text(f"{source.objects}\n")
+    updates = f"update {names.branch_ref(start.branch)} {start.head}\n"
+    updates += f"update refs/remotes/origin/{names.checked_branch(start.base_branch)} {start.base_tip}\n"
+    await source.git.run("update-ref", "--stdin", at=runner.Place(git_dir), stdin=updates.encode())
+
+
+async def check_out_alone(source: mirror.Mirror, folder: Path, sha: str, identity: Identity) -> None:
+    """One commit with its files in the empty `folder`, in a repository that holds nothing else and borrows nothing."""
+    git_dir = await _init(source, folder, "verified", identity)
+    await source.git.run(
+        *("fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--end-of-options"),
+        *(str(source.path), f"{sha}:refs/heads/verified"),
+        at=runner.Place(git_dir),
+        config=("transfer.fsckObjects=false", "fetch.fsckObjects=false"),  # the mirror's objects were checked
+        protocols=("file",),
+        timeout_seconds=1800,
+    )
+    await check_out(source, folder)
+
+
+async def check_out(source: mirror.Mirror, folder: Path) -> None:
+    """Write the files of HEAD into a repository in `folder` that nobody else has written to."""
+    await source.git.run(
+        *("read-tree", "--reset", "-u", "--no-recurse-submodules", "HEAD"),
+        at=runner.Place(folder / ".git", work_tree=folder),
+        timeout_seconds=1800,
+    )
+
+
+async def _init(source: mirror.Mirror, folder: Path, branch: str, identity: Identity) -> Path:
+    branch = names.checked_branch(branch)
+    await source.git.run(
+        *("init", "--quiet", "--template=", f"--initial-branch={branch}", "--end-of-options", str(folder))
+    )
+    with (folder / ".git" / "config").open("a") as config:
+        config.write(f"[user]\n\tname = {_quoted(identity.name)}\n\temail = {_quoted(identity.email)}\n")
+        config.write("[gc]\n\tauto = 0\n")
+    return folder / ".git"
+
+
+def _quoted(value: str) -> str:
+    if not value.isprintable():
+        raise errors.ConfigurationError(
+            f"{value!r} was given as the committer's name or address, git accepts printable text: correct the settings"
+        )
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _remove(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

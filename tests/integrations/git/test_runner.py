@@ -1,0 +1,180 @@
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from domain import errors
+from integrations.git import names, runner
+
+
+@pytest.fixture
+def git(tmp_path: Path) -> runner.Runner:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir(mode=0o700)
+    return runner.Runner(scratch)
+
+
+def _shell(command: str) -> tuple[str, ...]:
+    """A git command that is a shell command line."""
+    return ("-c", f"alias.do=!{command}", "do")
+
+
+async def test_git_sees_no_environment_of_the_worker(git: runner.Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GITHUB_TOKEN", "GIT_DIR", "GIT_CONFIG_COUNT", "GIT_SSH", "GIT_PROXY_COMMAND", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(name, "from-the-worker")
+    seen = (await git.run(*_shell("env"))).text
+    assert "from-the-worker" not in seen
+    assert "GIT_TERMINAL_PROMPT=0" in seen
+
+
+async def test_user_configuration_is_not_read(
+    git: runner.Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".gitconfig").write_text("[user]\n\tname = Somebody\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert (await git.run("config", "--get", "user.name", check=False)).code == 1
+
+
+async def test_operators_environment_reaches_git_but_not_over_ours(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    git = runner.Runner(tmp_path / "scratch", {"SSL_CERT_FILE": "/ca.pem", "GIT_CONFIG_GLOBAL": "/evil"})
+    seen = (await git.run(*_shell("env"))).text
+    assert "SSL_CERT_FILE=/ca.pem" in seen
+    assert "GIT_CONFIG_GLOBAL=/dev/null" in seen
+
+
+async def test_transport_that_is_not_named_is_refused_by_git(git: runner.Runner, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    with pytest.raises(errors.GitFailed, match="transport 'ext' not allowed"):
+        await git.run("ls-remote", f"ext::sh -c touch% {marker}", protocols=("file",))
+    assert not marker.exists()
+
+
+@pytest.fixture
+def pid_pipe(tmp_path: Path) -> Path:
+    """A named pipe: reading it waits until the child has said who it is."""
+    pipe = tmp_path / "pid"
+    os.mkfifo(pipe)
+    return pipe
+
+
+async def test_timeout_ends_the_whole_process_group(git: runner.Runner, pid_pipe: Path) -> None:
+    task = asyncio.create_task(git.run(*_shell(f"sleep 300 & echo $! > {pid_pipe}; wait"), timeout_seconds=1))
+    pid = int(await asyncio.to_thread(pid_pipe.read_text))
+    with pytest.raises(runner.TimedOut, match="limit of 1 s"):
+        await task
+    await _gone(pid)
+
+
+async def test_cancellation_ends_the_whole_process_group(git: runner.Runner, pid_pipe: Path) -> None:
+    task = asyncio.create_task(git.run(*_shell(f"sleep 300 & echo $! > {pid_pipe}; wait")))
+    pid = int(await asyncio.to_thread(pid_pipe.read_text))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await _gone(pid)
+
+
+async def _gone(pid: int) -> None:
+    """Killed at once, collected by whoever adopted it a moment later."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if not _lives(pid):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"process {pid} lives")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def test_output_without_end_is_cut_off(git: runner.Runner) -> None:
+    with pytest.raises(runner.OutputTooLarge, match="1000 bytes"):
+        await git.run(*_shell("yes"), most_output=1000)
+
+
+async def test_large_input_and_output_pass_at_the_same_time(git: runner.Runner) -> None:
+    data = b"line\n" * 400_000
+    assert (await git.run(*_shell("cat"), stdin=data)).stdout == data
+
+
+async def test_failure_says_what_failed_and_hides_the_token(git: runner.Runner) -> None:
+    secret = runner.Credentials("fettle", "tok" + "en-value-123")
+    with pytest.raises(errors.GitFailed) as failure:
+        await git.run(
+            *_shell("echo fatal: https://u:pw@host/x said token-value-123 $'\\x1b[31m' >&2; exit 3"),
+            credentials=secret,
+        )
+    assert "code 3" in str(failure.value)
+    assert secret.token not in str(failure.value)
+    assert "u:pw" not in str(failure.value)
+    assert "\x1b" not in str(failure.value)
+    assert secret.token not in repr(secret)
+
+
+async def test_credentials_file_is_private_and_gone_afterwards(git: runner.Runner) -> None:
+    secret = runner.Credentials("fettle", "token-value")
+    look = 'stat -c %a "$FETTLE_GIT_CREDENTIALS"; "$GIT_ASKPASS" "Username for x"; "$GIT_ASKPASS" "Password for x"'
+    assert (await git.run(*_shell(look), credentials=secret)).text.split() == ["600", "fettle", "token-value"]
+    with pytest.raises(errors.GitFailed):
+        await git.run(*_shell("exit 1"), credentials=secret)
+    assert list(git.scratch.glob("credentials-*")) == []
+    seen = (await git.run(*_shell("env"), credentials=secret)).text
+    assert "token-value" not in seen
+
+
+async def test_credentials_file_of_a_killed_worker_is_removed(git: runner.Runner) -> None:
+    left, new = git.scratch / "credentials-left", git.scratch / "credentials-new"
+    for path in (left, new):
+        path.write_text("u\nt\n")
+    os.utime(left, (1, 1))
+    await git.run("version", credentials=runner.Credentials("u", "t"))
+    assert not left.exists()
+    assert new.exists()
+
+
+@pytest.mark.parametrize("url", ["https://forge.example.com/a/b.git", "http://127.0.0.1:8080/a/b", "http://[::1]/a"])
+def test_https_and_loopback_addresses_are_accepted(url: str) -> None:
+    assert names.protocol(url) == url.partition(":")[0]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://forge.example.com/a/b",
+        "https://user:pw@forge.example.com/a/b",
+        "ssh://git@host/a/b",
+        "git@host:a/b",
+        "ext::sh -c x",
+        "file:///srv/git",
+        "--upload-pack=x",
+        "https://forge.example.com/a b",
+        "/srv/git",
+        "",
+    ],
+)
+def test_other_addresses_are_refused(url: str) -> None:
+    with pytest.raises(errors.ConfigurationError) as refusal:
+        names.protocol(url)
+    assert "user:pw" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["-x", "--all", "a..b", "a b", "a~1", "a:b", "/a", "a/", "a.lock", "@", "HEAD", "a/.b", "", "a\nb", "a@{1}"]
+)
+def test_names_that_git_would_take_otherwise_are_no_branches(name: str) -> None:
+    with pytest.raises(errors.ConfigurationError):
+        names.branch_ref(name)
+
+
+def test_different_runs_have_different_directories() -> None:
+    slugs = {names.run_slug(run) for run in ("issue/a/b-c/1", "issue/a-b/c/1", "issue/A/b-c/1", "../../x")}
+    assert len(slugs) == 4
+    assert all("/" not in slug and not slug.startswith(".") for slug in slugs)

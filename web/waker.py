@@ -1,0 +1,95 @@
+"""From an event of the forge to the run it concerns: start it, tell it to look again, or let its poll look at once."""
+
+from dataclasses import dataclass
+
+from temporalio import client, service
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.workflowservice.v1 import ResetActivityRequest
+
+from activities import starting
+from domain import events, refs, triage, wire
+from store.repositories import Repositories
+
+_WAKES_POLL = frozenset(
+    {
+        events.Kind.CI_CHANGED,
+        events.Kind.HEAD_MOVED,
+        events.Kind.PULL_CLOSED,
+        events.Kind.PULL_MERGED,
+        events.Kind.PULL_REOPENED,
+        events.Kind.REVIEW_CHANGED,
+    }
+)
+
+
+class Busy(Exception):
+    """The poll was in the middle of an attempt: the event is handed over again in a moment."""
+
+
+@dataclass(frozen=True)
+class Waker:
+    """Implements `web.dispatch.RunWaker`. An event is a hint: whatever is woken reads the forge before it acts."""
+
+    temporal: client.Client
+    repositories: Repositories
+
+    async def wake(self, event: events.ForgeEvent) -> None:
+        """Raises Busy, or Temporal's own errors, when the event has to be handed over again."""
+        if event.kind is events.Kind.WORK_REQUESTED:
+            await self._start(event)
+        elif event.kind is events.Kind.WORK_WITHDRAWN:
+            await self._look_again(event)
+        if event.kind in _WAKES_POLL:
+            for workflow_id in _concerned(event):
+                await self._poll_now(workflow_id)
+
+    async def _start(self, event: events.ForgeEvent) -> None:
+        if event.issue is None or not triage.may_start(event.labels, is_open=True):
+            return
+        if await self.repositories.get(event.repo) is None:
+            return
+        await starting.start_issue_run(self.temporal, event.repo.issue(event.issue), asked_by="webhook")
+
+    async def _look_again(self, event: events.ForgeEvent) -> None:
+        if event.issue is None or event.labels:  # labels come and go by our own hand; a closed issue carries none here
+            return
+        handle = self.temporal.get_workflow_handle(event.repo.issue(event.issue).workflow_id)
+        try:
+            await handle.signal(wire.ISSUE_CHANGED)
+        except service.RPCError as error:
+            if error.status is not service.RPCStatusCode.NOT_FOUND:
+                raise
+
+    async def _poll_now(self, workflow_id: str) -> None:
+        """Reset the slow polls that wait for their next attempt: they run at once, and the history grows by nothing.
+
+        Raises:
+            Busy: an attempt is running, and may have read the forge before this event's change.
+        """
+        try:
+            described = await self.temporal.get_workflow_handle(workflow_id).describe()
+            for pending in described.raw_description.pending_activities:
+                if pending.activity_type.name not in wire.WATCHES:
+                    continue
+                if pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED:
+                    raise Busy(f"{pending.activity_type.name} of {workflow_id} is running")
+                await self.temporal.workflow_service.reset_activity(
+                    ResetActivityRequest(
+                        namespace=self.temporal.namespace,
+                        execution=WorkflowExecution(workflow_id=workflow_id),
+                        id=pending.activity_id,
+                    )
+                )
+        except service.RPCError as error:
+            if error.status is not service.RPCStatusCode.NOT_FOUND:  # over, or the poll ended between look and reset
+                raise
+
+
+def _concerned(event: events.ForgeEvent) -> list[str]:
+    """Workflow ids whose polls look at this event's branch: the run of a work branch, the queue of a candidate."""
+    issue = refs.issue_of_branch(event.repo, event.branch)
+    if issue is not None:
+        return [issue.workflow_id]
+    base = refs.base_of_queue_branch(event.branch)
+    return [refs.merge_queue_workflow_id(event.repo, base)] if base else []

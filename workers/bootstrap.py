@@ -1,0 +1,292 @@
+"""From settings to running workers: open the ports, build the activities, poll until a signal asks to stop."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from importlib import metadata
+from typing import Any
+
+import structlog
+import uvicorn
+from temporalio import client, service, worker
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion, WorkflowIDConflictPolicy
+
+from activities import admission, ci, claiming, closing, edge, merging, opening, pull_request, reviewing, starting
+from activities.agent_turn import AgentTurnActivities
+from activities.artifact_store import DirectoryStore
+from activities.hosts import HostActivities, host_id
+from activities.integration import IntegrationActivities
+from activities.turn_process import Confinement
+from activities.verification import VerificationActivities
+from activities.worktree import WorktreeActivities
+from domain import fleet, refs, wire
+from domain.policy import ApprovalMode
+from domain.redaction import Redactor
+from integrations.agent import judge, registry
+from integrations.forge import github_events
+from integrations.forge.connect import ForgeSettings, open_forge
+from integrations.forge.port import Forge
+from integrations.git.mirror import Mirrors
+from store.engine import Store, open_store
+from web import app, dispatch, waker
+from workers import connection, logging, schedules, topology
+from workers.settings import Settings
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+def build_id(settings: Settings) -> str:
+    """What this code calls itself in worker versioning: the operator's word, Kubernetes' word, or the release."""
+    return settings.build_id or os.environ.get("TEMPORAL_WORKER_BUILD_ID") or metadata.version("fettle-orchestrator")
+
+
+@asynccontextmanager
+async def _forge(settings: Settings) -> AsyncIterator[Forge]:
+    wanted = settings.forge.model_dump(exclude={"token_file", "private_key_file"}, exclude_none=True)
+    opened = open_forge(ForgeSettings.model_validate(wanted))
+    try:
+        yield opened
+    finally:
+        await opened.aclose()
+
+
+@asynccontextmanager
+async def _store(settings: Settings) -> AsyncIterator[Store]:
+    opened = await open_store(settings.store_dsn)
+    try:
+        yield opened
+    finally:
+        await opened.aclose()
+
+
+async def run_control(settings: Settings) -> None:
+    """Workflows and short activities, until SIGTERM or SIGINT."""
+    redactor = Redactor(settings.secrets())
+    logging.configure(redactor.redact, level=settings.log_level)
+    async with AsyncExitStack() as stack:
+        temporal = await connection.connect("control", state=settings.state_dir)
+        forge = await stack.enter_async_context(_forge(settings))
+        store = await stack.enter_async_context(_store(settings))
+        version = WorkerDeploymentVersion(deployment_name=wire.DEPLOYMENT, build_id=build_id(settings))
+        control = worker.Worker(
+            temporal,
+            task_queue=wire.CONTROL_QUEUE,
+            workflows=topology.WORKFLOWS,
+            activities=_control_activities(settings, temporal, forge, store, redactor),
+            workflow_runner=topology.runner(),
+            interceptors=[edge.ErrorTranslation()],
+            max_cached_workflows=topology.CACHED_WORKFLOWS,
+            deployment_config=worker.WorkerDeploymentConfig(
+                version=version,
+                use_worker_versioning=True,
+                default_versioning_behavior=VersioningBehavior.PINNED,
+            ),
+            **_options(topology.CONTROL, topology.CONTROL.max_activities),
+        )
+        await stack.enter_async_context(control)
+        if "TEMPORAL_WORKER_BUILD_ID" not in os.environ:  # Kubernetes' controller rolls versions out itself
+            await _make_current(temporal, version)
+        await _ensure_fleet(temporal, settings)
+        for registration in await store.repositories.list():
+            await schedules.ensure_intake(temporal, registration.ref, settings)
+        await _until_stopped("control")
+
+
+def _control_activities(
+    settings: Settings, temporal: client.Client, forge: Forge, store: Store, redactor: Redactor
+) -> topology.Activities:
+    async def mode() -> ApprovalMode:
+        return await _fleet_mode(temporal, settings.approval_mode)
+
+    defaults = opening.Defaults(
+        backend=settings.default_agent,
+        judge=settings.judge,
+        ci_poll_seconds=settings.ci_poll_seconds,
+        gate_poll_seconds=settings.gate_poll_seconds,
+    )
+    groups: Sequence[object] = (
+        opening.OpeningActivities(forge, store, mode, defaults),
+        claiming.ClaimingActivities(forge),
+        admission.AdmissionActivities(temporal),
+        pull_request.PullRequestActivities(forge, redactor),
+        reviewing.ReviewPostingActivities(forge, redactor),
+        ci.CiActivities(forge),
+        merging.MergeActivities(forge),
+        closing.ClosingActivities(forge, store, redactor),
+        starting.StartingActivities(forge, temporal),
+    )
+    return _methods(groups)
+
+
+async def run_agents(settings: Settings) -> None:
+    """One agent host: claims and judgements on the shared queue, everything that needs the disk on its own."""
+    redactor = Redactor(settings.secrets())
+    logging.configure(redactor.redact, level=settings.log_level)
+    state = settings.host_state_dir
+    async with AsyncExitStack() as stack:
+        host = host_id(state)
+        temporal = await connection.connect(f"agents-{host}", state=settings.state_dir)
+        forge = await stack.enter_async_context(_forge(settings))
+        backends = registry.backends(_agent_settings(settings))
+        confinement = Confinement(host_environment=dict(os.environ))
+        found = registry.versions(backends, confinement.host_environment)
+        mirrors = Mirrors(state)
+        store = DirectoryStore(settings.artifacts_dir)
+        shared = (
+            HostActivities(mirrors, settings.agent_slots, found, _open_probe(temporal)),
+            reviewing.JudgementActivities(forge, judge.open_judge(settings.judge, _agent_settings(settings)), redactor),
+        )
+        disk = (
+            WorktreeActivities(forge, mirrors),
+            AgentTurnActivities(backends, store, state, confinement, redactor),
+            IntegrationActivities(forge, mirrors, store, redactor),
+            VerificationActivities(forge, mirrors, store, redactor),
+            shared[0],
+        )
+        for queue, groups, row, slots in (
+            (wire.AGENTS_QUEUE, shared, topology.AGENTS, topology.AGENTS.max_activities),
+            (refs.host_queue(host), disk, topology.HOST, topology.host_activities(settings.agent_slots)),
+        ):
+            await stack.enter_async_context(
+                worker.Worker(
+                    temporal,
+                    task_queue=queue,
+                    activities=_methods(groups),
+                    interceptors=[edge.ErrorTranslation()],
+                    disable_eager_activity_execution=True,
+                    **_options(row, slots),
+                )
+            )
+        await _until_stopped("agents", host=host)
+
+
+async def run_web(settings: Settings) -> None:
+    """The webhook intake, until SIGTERM or SIGINT."""
+    redactor = Redactor(settings.secrets())
+    logging.configure(redactor.redact, level=settings.log_level)
+    async with AsyncExitStack() as stack:
+        temporal = await connection.connect("web", state=settings.state_dir)
+        store = await stack.enter_async_context(_store(settings))
+        dispatcher = dispatch.Dispatcher(
+            store.inbox,
+            github_events.parse,
+            waker.Waker(temporal, store.repositories),
+            lambda: datetime.now(UTC),
+        )
+        secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else ""
+        intake = app.create_app(store.inbox, dispatcher, secret, lambda: datetime.now(UTC))
+        server = uvicorn.Server(
+            uvicorn.Config(
+                intake,
+                host=settings.web_host,
+                port=settings.web_port,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=5,
+            )
+        )
+        serving = asyncio.create_task(server.serve())
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.02)
+        if serving.done():
+            raise SystemExit(3)
+        _announce("web")
+        await serving
+
+
+def _options(row: topology.Row, slots: int) -> dict[str, Any]:
+    return {
+        "max_concurrent_activities": slots,
+        "graceful_shutdown_timeout": row.graceful_shutdown,
+        "max_heartbeat_throttle_interval": row.heartbeat_throttle,
+        "default_heartbeat_throttle_interval": row.heartbeat_throttle,
+    }
+
+
+def _methods(groups: Sequence[object]) -> list[Any]:
+    """Every activity of these objects: the methods that carry an activity definition."""
+    names = [(group, name) for group in groups for name in dir(type(group)) if not name.startswith("_")]
+    found = [getattr(group, name) for group, name in names if _is_activity(getattr(type(group), name, None))]
+    return found
+
+
+def _is_activity(candidate: object) -> bool:
+    return hasattr(candidate, "__temporal_activity_definition")
+
+
+def _open_probe(temporal: client.Client) -> Any:
+    async def is_open(workflow_id: str) -> bool:
+        return await starting.is_open(temporal, workflow_id)
+
+    return is_open
+
+
+def _agent_settings(settings: Settings) -> registry.AgentSettings:
+    return registry.AgentSettings(scripted=settings.scripted, claude_credentials_file=settings.claude_credentials_file)
+
+
+async def _make_current(temporal: client.Client, version: WorkerDeploymentVersion) -> None:
+    """A versioned worker gets nothing until its version is current; the server knows it only after its first poll."""
+    from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
+
+    for _ in range(150):
+        try:
+            await temporal.workflow_service.set_worker_deployment_current_version(
+                SetWorkerDeploymentCurrentVersionRequest(
+                    namespace=temporal.namespace,
+                    deployment_name=version.deployment_name,
+                    build_id=version.build_id,
+                    ignore_missing_task_queues=True,
+                )
+            )
+        except service.RPCError as error:
+            if error.status not in {service.RPCStatusCode.NOT_FOUND, service.RPCStatusCode.FAILED_PRECONDITION}:
+                raise
+            await asyncio.sleep(0.1)
+        else:
+            return
+    raise RuntimeError(f"the server does not know worker version {version} after 15 s")
+
+
+async def _ensure_fleet(temporal: client.Client, settings: Settings) -> None:
+    await temporal.start_workflow(
+        wire.FLEET_WORKFLOW,
+        fleet.FleetState(settings=fleet.Settings(mode=settings.approval_mode)),
+        id=refs.FLEET_WORKFLOW_ID,
+        task_queue=wire.CONTROL_QUEUE,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        static_summary="Fleet: pause and approval mode",
+        search_attributes=admission.attributes("fleet", None),
+    )
+
+
+async def _fleet_mode(temporal: client.Client, default: ApprovalMode) -> ApprovalMode:
+    try:
+        handle = temporal.get_workflow_handle(refs.FLEET_WORKFLOW_ID)
+        state = await handle.query(wire.SNAPSHOT, result_type=fleet.FleetState, rpc_timeout=timedelta(seconds=5))
+    except service.RPCError as error:
+        if error.status is service.RPCStatusCode.NOT_FOUND:
+            return default
+        raise
+    return state.settings.mode
+
+
+async def _until_stopped(role: str, **facts: str) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(wanted, stop.set)
+    _announce(role, **facts)
+    await stop.wait()
+    _log.info("stopping", role=role)
+
+
+def _announce(role: str, **facts: str) -> None:
+    """One line for whoever started this process: it polls."""
+    print(json.dumps({"ready": True, "pid": os.getpid(), "role": role, **facts}), file=sys.stdout, flush=True)  # noqa: T201 - the line is the interface
+    _log.info("polling", role=role, **facts)

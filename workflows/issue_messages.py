@@ -1,0 +1,154 @@
+"""What people and other workflows say to an issue's run. Handlers record, `workflows.issue` acts."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError
+
+from domain import decisions, errors, fleet, merge_queue, refs, run, steps, wire, words
+from domain.steps import Step
+from workflows import attributes
+
+M = TypeVar("M")
+
+
+class IssueMessages:
+    """Updates for those who want an answer; the same verbs as signals for `temporal workflow signal`."""
+
+    def __init__(self, state: run.State) -> None:
+        self._state = state
+        self._shown = attributes.Shown()
+        self._news = False
+        self._granted = False
+        self._question: merge_queue.ClearanceQuestion | None = None
+        self._merge_ended: merge_queue.Ended | None = None
+
+    @workflow.update(name=wire.DECIDE, description="Approve or reject the head you saw")
+    def decide(self, decision: run.Decision) -> run.State:
+        decisions.decide(self._state, decision, workflow.now())
+        return self._state
+
+    @decide.validator
+    def _check_decision(self, decision: run.Decision) -> None:
+        _refuse(decisions.check_decision, self._state, decision)
+
+    @workflow.update(name=wire.HOLD, description="Begin no further step until released")
+    def hold(self, request: run.HoldRequest) -> run.State:
+        decisions.hold(self._state, request, workflow.now())
+        return self._state
+
+    @hold.validator
+    def _check_hold(self, request: run.HoldRequest) -> None:
+        _refuse(decisions.check_hold, self._state, request)
+
+    @workflow.update(name=wire.RELEASE, description="Let a held run go on")
+    def release(self, request: run.HoldRequest) -> run.State:
+        self._state.hold = None
+        return self._state
+
+    @release.validator
+    def _check_release(self, request: run.HoldRequest) -> None:
+        _refuse(decisions.check_release, self._state, request)
+
+    @workflow.update(name=wire.RETRY, description="Try the step again that a run is stuck at, with fresh retry budgets")
+    def retry(self, request: run.HoldRequest) -> run.State:
+        self._state.hold = None
+        self._state.used = run.Used()
+        return self._state
+
+    @retry.validator
+    def _check_retry(self, request: run.HoldRequest) -> None:
+        _refuse(decisions.check_retry, self._state, request)
+
+    @workflow.update(name=wire.EDIT, description="Change prompt, model, agent or priority from the next turn on")
+    def edit(self, change: run.Edit) -> run.State:
+        decisions.edit(self._state, change)
+        return self._state
+
+    @edit.validator
+    def _check_edit(self, change: run.Edit) -> None:
+        _refuse(decisions.check_edit, self._state, change)
+
+    @workflow.signal(name=wire.SIGNAL_APPROVE, description='{"by", "head_sha", "note"}: approve the head you saw')
+    def approve_by_signal(self, decision: run.Decision) -> None:
+        if self._accepts(decisions.check_decision, decision):
+            decisions.decide(self._state, decision, workflow.now())
+
+    @workflow.signal(name=wire.SIGNAL_REJECT, description='{"by", "head_sha", "note"}: end the run without a merge')
+    def reject_by_signal(self, decision: run.Decision) -> None:
+        refusal = decision.model_copy(update={"approve": False})
+        if self._accepts(decisions.check_decision, refusal):
+            decisions.decide(self._state, refusal, workflow.now())
+
+    @workflow.signal(name=wire.SIGNAL_HOLD, description='{"by", "note"}: begin no further step')
+    def hold_by_signal(self, request: run.HoldRequest) -> None:
+        if self._accepts(decisions.check_hold, request):
+            decisions.hold(self._state, request, workflow.now())
+
+    @workflow.signal(name=wire.SIGNAL_RELEASE, description='{"by", "note"}: let a held run go on')
+    def release_by_signal(self, request: run.HoldRequest) -> None:
+        if self._accepts(decisions.check_release, request):
+            self._state.hold = None
+
+    def _accepts(self, check: Callable[[run.State, M], None], message: M) -> bool:
+        """A signal has nobody to answer: a refusal stands in the card and in the log."""
+        try:
+            check(self._state, message)
+        except errors.Refused as refused:
+            workflow.logger.warning("refused a signal: %s", refused)
+            self._state.refused = str(refused)
+            return False
+        return True
+
+    @workflow.signal(name=wire.ISSUE_CHANGED, description="Something happened to the issue: look again")
+    def issue_changed(self) -> None:
+        self._news = True
+
+    @workflow.signal(name=wire.ADMITTED, description="The repository has a place for this run")
+    def admitted(self, settings: fleet.Settings) -> None:
+        self._granted = True
+
+    @workflow.signal(name=wire.MERGE_CLEARANCE_ASKED, description="The queue asks whether this head may merge now")
+    def merge_clearance_asked(self, question: merge_queue.ClearanceQuestion) -> None:
+        self._question = question
+
+    @workflow.signal(name=wire.MERGE_ENDED, description="The queue's last word on an entry")
+    def merge_ended(self, ended: merge_queue.Ended) -> None:
+        self._merge_ended = ended
+
+    @workflow.query(name=wire.SNAPSHOT, description="Everything this run knows")
+    def snapshot(self) -> run.State:
+        return self._state
+
+    # --- what every step shows and asks ---
+
+    def _show(self, step: Step) -> None:
+        state = self._state
+        if step in steps.PHASE_OF_STEP:
+            state.move(steps.PHASE_OF_STEP[step], workflow.now())
+        self._stamp_hold()
+        workflow.set_current_details(words.card(state, step.value))
+        self._shown.tell(
+            phase=state.phase, hold=state.hold_label(), agent=state.backend, needs_human=state.hold is not None
+        )
+
+    def _stamp_hold(self) -> None:
+        if self._state.hold and self._state.hold.since is None:
+            self._state.hold.since = workflow.now()
+
+    def _interrupted(self) -> bool:
+        """What ends a wait for somebody else: an ending, a standing hold, or news of the issue."""
+        return self._state.ending is not None or steps.stands(self._state) or self._news
+
+    def _pull(self) -> refs.PullRequest:
+        assert self._state.pull is not None
+        return self._state.issue.repo.pull(self._state.pull.number)
+
+
+def _refuse(check: Callable[[run.State, M], None], state: run.State, message: M) -> None:
+    """The domain's sentence and type reach the caller as they are; nothing of a refusal is written to the history."""
+    try:
+        check(state, message)
+    except errors.Refused as refused:
+        raise ApplicationError(str(refused), type=refused.wire_type(), non_retryable=True) from None

@@ -1,0 +1,99 @@
+"""Admission to one repository: as many runs at once as its policy allows, none while the fleet is paused."""
+
+from datetime import timedelta
+
+from temporalio import common, exceptions, workflow
+
+from activities import options
+from activities.admission import AdmissionActivities
+from domain import fleet, tasks, wire
+
+RECONCILE_EVERY = timedelta(minutes=5)
+"""How long a place that nobody gave back (a terminated run) can keep others out."""
+
+
+@workflow.defn(name=wire.REPOSITORY_WORKFLOW, versioning_behavior=common.VersioningBehavior.PINNED)
+class RepositoryWorkflow:
+    """Id `repository/<owner>/<repo>`; started by the first run that asks, never ends by itself."""
+
+    @workflow.init
+    def __init__(self, state: fleet.RepositoryState) -> None:
+        self._state = state
+
+    @workflow.signal(name=wire.ADMISSION_REQUESTED, description="A run asks for a place")
+    def admission_requested(self, request: fleet.AdmissionRequest) -> None:
+        self._state.ask(request)
+
+    @workflow.signal(name=wire.ADMISSION_ENDED, description="A run gives its place back")
+    def admission_ended(self, run: str) -> None:
+        self._state.ended(run)
+
+    @workflow.signal(name=wire.FLEET_SETTINGS, description="The fleet's switches, as they are now")
+    def fleet_settings(self, settings: fleet.Settings) -> None:
+        self._state.configure(settings)
+
+    @workflow.query(name=wire.SNAPSHOT, description="Who works here and who waits")
+    def snapshot(self) -> fleet.RepositoryState:
+        return self._state
+
+    @workflow.run
+    async def run(self, _: fleet.RepositoryState) -> None:
+        if self._state.settings is None:
+            await workflow.execute_activity_method(
+                AdmissionActivities.register_repository,
+                self._state.repo,
+                summary="ask the fleet for its switches",
+                **options.FORGE,
+            )
+        while True:
+            workflow.set_current_details(self._card())
+            try:
+                await workflow.wait_condition(
+                    lambda: self._state.next_admission() is not None or self._due(),
+                    timeout=RECONCILE_EVERY if self._blocked() else None,
+                    timeout_summary="look for places that were not given back",
+                )
+            except TimeoutError:
+                await self._reconcile()
+            if (run := self._state.next_admission()) is not None:
+                await self._admit(run)
+            elif self._due():
+                await workflow.wait_condition(workflow.all_handlers_finished)
+                workflow.continue_as_new(
+                    self._state, initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE
+                )
+
+    def _due(self) -> bool:
+        info = workflow.info()
+        return info.is_continue_as_new_suggested() or info.is_target_worker_deployment_version_changed()
+
+    def _blocked(self) -> bool:
+        """Runs wait although the fleet is not paused: somebody must be holding the places."""
+        paused = self._state.settings is None or self._state.settings.paused
+        return bool(self._state.waiting) and not paused
+
+    async def _admit(self, run: str) -> None:
+        """The place is taken before the run is told, so that the next look already counts it."""
+        self._state.admit(run)
+        try:
+            await workflow.get_external_workflow_handle(run).signal(wire.ADMITTED, self._state.settings)
+        except exceptions.ApplicationError:  # the run is over: nobody is there to use the place
+            self._state.ended(run)
+
+    async def _reconcile(self) -> None:
+        ended = await workflow.execute_activity_method(
+            AdmissionActivities.find_ended_runs,
+            tasks.Runs(workflow_ids=self._state.running),
+            summary="which of these runs are over",
+            **options.FORGE,
+        )
+        for run in ended.workflow_ids:
+            self._state.ended(run)
+
+    def _card(self) -> str:
+        state = self._state
+        paused = " (the fleet is paused)" if state.settings and state.settings.paused else ""
+        rows = [f"**{state.repo}**: {len(state.running)} of {state.max_in_flight} places taken{paused}"]
+        rows += [f"- working: `{run}`" for run in state.running[:50]]
+        rows += [f"- waiting: `{w.run}` (priority {w.priority})" for w in state.waiting[:50]]
+        return "\n".join(rows)

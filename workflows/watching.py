@@ -1,0 +1,49 @@
+"""Waits that cost no event while they last, and how their ends are told apart."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from temporalio import exceptions, workflow
+
+from domain import errors
+
+T = TypeVar("T")
+
+
+async def until(watch: "asyncio.Task[T]", otherwise: Callable[[], bool]) -> T | None:
+    """The watch's answer, or None when `otherwise` came true first. The loser is cancelled and forgotten."""
+    condition = asyncio.create_task(workflow.wait_condition(otherwise))
+    try:
+        done, _ = await workflow.wait([watch, condition], return_when=asyncio.FIRST_COMPLETED)
+        return watch.result() if watch in done else None
+    finally:
+        for task in (watch, condition):
+            if not task.done():
+                task.cancel()
+        await asyncio.gather(watch, condition, return_exceptions=True)
+
+
+def error_type(error: exceptions.FailureError) -> str:
+    cause = _cause(error)
+    return (
+        (cause.type or "ApplicationError") if isinstance(cause, exceptions.ApplicationError) else type(cause).__name__
+    )
+
+
+def error_message(error: exceptions.FailureError) -> str:
+    return _cause(error).message
+
+
+def _cause(error: exceptions.FailureError) -> exceptions.FailureError:
+    """What the activity or child itself raised; an error that is not wrapped is its own cause."""
+    return error.cause if isinstance(error.cause, exceptions.FailureError) else error
+
+
+def ran_out(error: exceptions.ActivityError) -> bool:
+    """Whether a watch ended because its time was up: with a last 'not yet', or before the first answer."""
+    benign = {errors.ChecksPending.wire_type(), errors.NothingNew.wire_type()}
+    cause = error.cause
+    if isinstance(cause, exceptions.TimeoutError):
+        return cause.type == exceptions.TimeoutType.SCHEDULE_TO_CLOSE
+    return isinstance(cause, exceptions.ApplicationError) and cause.type in benign
