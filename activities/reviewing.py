@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from integrations.agent.judge import Judge
 from temporalio import activity
 
 from domain import forge, review, tasks, wire
 from domain.brief import bounded
 from domain.redaction import Redactor
 from domain.triage import Advice as TriageAdvice
+from integrations.agent.judge import Judge
 from integrations.forge import port
 
 DIFF_LIMIT = 20_000
@@ -30,8 +30,8 @@ class JudgementActivities:
         Raises:
             errors.JudgeFailed: no usable answer; the rules' triage stands.
         """
-        inputs = {"title": request.title, "body": bounded(request.body, 3000)}
-        return await self.judge.ask("triage", inputs, TriageAdvice)
+        inputs = {"issue": str(request.issue), "title": request.title, "body": bounded(request.body, 3000)}
+        return await self.judge.ask("triage", inputs, TriageAdvice, run=request.issue.workflow_id)
 
     @activity.defn(name=wire.JUDGE_REVIEW)
     async def judge_review(self, request: tasks.JudgeReview) -> review.Review:
@@ -42,12 +42,15 @@ class JudgementActivities:
         """
         diff = await self.forge.diff(request.issue.repo, request.base_sha, request.head_sha)
         inputs = {
+            "issue": str(request.issue),
             "title": request.title,
             "body": bounded(request.body, 2000),
+            "base_sha": request.base_sha,
+            "head_sha": request.head_sha,
             "diff": self.redactor.redact(bounded(diff, DIFF_LIMIT)),
             "warnings": [f"{w.path}:{w.line} {w.rule}" for w in request.warnings],
         }
-        advice = await self.judge.ask("review", inputs, review.Advice)
+        advice = await self.judge.ask("review", inputs, review.Advice, run=request.issue.workflow_id)
         return review.from_advice(request.head_sha, advice, by=self.judge.name)
 
 

@@ -21,7 +21,8 @@ STOP_SECONDS: Final = 60.0
 """More than the longest grace of a child, so that killing `fettle up` is the exception."""
 _POLL_SECONDS: Final = 0.1
 _LAST_SECONDS: Final = 5.0
-_KEPT_VARIABLES: Final = frozenset({"FETTLE_TEMPORAL_CLI"})
+_KEPT_VARIABLES: Final = frozenset({"FETTLE_TEMPORAL_CLI", "FETTLE_CLAUDE_CREDENTIALS_FILE", "FETTLE_LOG_LEVEL"})
+"""What is about this machine, and not about one installation on it."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,14 @@ def isolate(environment: Mapping[str, str]) -> None:
 
 
 def running(state: Path) -> Installation | None:
-    """The installation that works on `state` now and is ready; None when there is none."""
+    """The installation with a forge of its own that works on `state` now and is ready; None when there is none."""
     up = connection.read_up(state) or {}
-    if not up.get("ready") or not isinstance(up.get("pid"), int) or proc.identity(up["pid"]) is None:
+    if (
+        not up.get("ready")
+        or "devforge" not in up.get("processes", {})
+        or not isinstance(up.get("pid"), int)
+        or proc.identity(up["pid"]) is None
+    ):
         return None
     return _installation(state, up, ours=False)
 

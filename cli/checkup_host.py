@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from cli import outside
 from cli.checkup import Check, Probe, fail, ok, warn
 from integrations.agent import registry
 from workers import embedded, settings
@@ -78,7 +79,7 @@ async def _disk(config: settings.Settings) -> list[Check]:
 async def _agents(config: settings.Settings) -> list[Check]:
     """Agents run where `fettle worker agents` runs; on another machine only the default one is worth a warning."""
     checks = []
-    for backend in registry.backends(config):
+    for backend in registry.backends(outside.agent_settings(config)).values():
         found = await asyncio.to_thread(backend.discover, os.environ)
         name = f"agent {backend.name}"
         if found.ready:

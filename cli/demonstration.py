@@ -1,14 +1,13 @@
-"""`fettle demo`: a forge with a sample project, an issue, and its run up to the merge, on an installation of its own."""
+"""`fettle demo`: a forge with a sample project, an issue, and its run up to the merge, on its own installation."""
 
 import shutil
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from cli import background, failures, render, sample, story, trial
 from domain.policy import ApprovalMode, RepositoryPolicy
-from workers import connection, state_directory
+from workers import connection, embedded_forge, state_directory
 
 SCRIPTED_SECONDS: Final = 180.0
 AGENT_SECONDS: Final = 3600.0
@@ -38,7 +37,7 @@ def demonstrate(state: Path | None, agent: str, *, keep: bool, as_json: bool) ->
         if not merged:
             raise failures.Failed(f"the run ended in {result.outcome} without a merge, {result.reason or 'no reason'}")
     except failures.Failed as failed:
-        raise _with_logs(failed, folder) from failed
+        raise trial.located(failed, folder) from failed
     except SystemExit:  # interrupted: a directory of ours has served
         merged = True
         raise
@@ -52,7 +51,7 @@ def _environment(folder: Path, agent: str) -> dict[str, str]:
         {
             "FETTLE_STATE_DIR": str(folder),
             "FETTLE_DEFAULT_AGENT": agent,
-            "FETTLE_SCRIPTED": str(sample.SCRIPT),
+            "FETTLE_SCRIPTED": str(sample.script()),
             "FETTLE_CI_POLL_SECONDS": _CI_POLL_SECONDS,
             "FETTLE_INTAKE_INTERVAL_SECONDS": _INTAKE_SECONDS,
         }
@@ -61,12 +60,12 @@ def _environment(folder: Path, agent: str) -> dict[str, str]:
 
 def _plan(folder: Path, agent: str, *, keep: bool) -> trial.Plan:
     async def file(floor: trial.Floor) -> trial.Filed:
-        person = await sample.seed(floor.desk)
+        person = await sample.seed(floor.made.forge_url, embedded_forge.admin_token(floor.made.state))
         policy = RepositoryPolicy(
             approval_mode=ApprovalMode.FULL_AUTO, verify_command=sample.VERIFY, agent=agent, base_branch="main"
         )
         await floor.register(sample.REPO, policy)
-        return trial.Filed(*await floor.desk.file_issue(sample.REPO, person, sample.title(), sample.body()))
+        return trial.Filed(*await floor.desk.file_issue(sample.REPO, person, *sample.issue()))
 
     return trial.Plan(
         heading=f"Fettle demo: an issue in {sample.REPO}, up to its merge",
@@ -96,10 +95,3 @@ def _report(result: trial.Result, made: background.Installation, *, keep: bool) 
             ("start it again", f"fettle up --state {made.state}"),
         ]
     story.summary(lines)
-
-
-def _with_logs(failed: failures.Failed, folder: Path) -> failures.Failed:
-    told = failures.Failed(f"{str(failed).rstrip('.')}; logs and state are kept in {folder}")
-    with suppress(AttributeError):
-        told.exit_code = failed.exit_code
-    return told

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pydantic
 
 from domain import errors
+from integrations.agent import claude, registry, scripted
 from integrations.forge import connect
 from integrations.forge.github import GitHub
 from store import engine
@@ -53,6 +54,16 @@ def _connection(config: settings.Settings) -> settings.ForgeConnection:
     told = embedded_forge.EmbeddedForge(config.state_dir, port).environment()
     return settings.ForgeConnection.model_validate(
         {"api_url": told["FETTLE_FORGE__API_URL"], "token_file": told["FETTLE_FORGE__TOKEN_FILE"]}
+    )
+
+
+def agent_settings(config: settings.Settings) -> registry.AgentSettings:
+    """How the agents of this machine are found."""
+    place = config.scripted
+    is_file = place is not None and place.is_file()
+    return registry.AgentSettings(
+        claude=claude.ClaudeSettings(credentials_file=config.claude_credentials_file),
+        scripted=scripted.ScriptedSettings(script=place if is_file else None, folder=place if not is_file else None),
     )
 
 

@@ -183,7 +183,7 @@ async def _checked(ref: refs.Repository, policy: RepositoryPolicy, config: setti
         except errors.NotFound as missing:
             raise failures.Failed(
                 f"{ref} cannot be registered, {await forge.whoami()} sees no such repository on "
-                f"{outside.forge_settings(config).api_url}: correct the name, or give that account access, then add it again"
+                f"{outside.forge_settings(config).api_url}: correct the name or give that account access, then repeat"
             ) from missing
         if facts.archived:
             raise failures.Failed(f"{ref} cannot be registered, it is archived: unarchive it on the forge first")

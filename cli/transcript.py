@@ -51,7 +51,7 @@ def after(artifacts: Path, issue: refs.Issue, turn: int) -> list[int]:
 
 def parser(backend: str) -> Parser:
     """The parser of a backend's output; without a known backend, each line that is text is a text."""
-    known = registry.find(backend)
+    known = registry.backends(registry.AgentSettings()).get(backend)
     return known.parse if known is not None else _plain
 
 

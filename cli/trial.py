@@ -264,3 +264,10 @@ def _late(issue: refs.Issue, state: State | None, seconds: float) -> str:
         return f"no run of {issue} was started within {seconds:g} s: neither webhook nor intake saw the label"
     why = explain.explain(state, datetime.now(UTC))
     return f"{issue} is still {state.phase} after {seconds:g} s: it waits for {why.waits_for}"
+
+
+def located(failed: failures.Failed, state: Path) -> failures.Failed:
+    """The same failure, with the directory that explains it."""
+    told = failures.Failed(f"{str(failed).rstrip('.')}; logs and state are kept in {state}")
+    told.exit_code = failed.exit_code
+    return told

@@ -119,11 +119,8 @@ async def _reconcile_later(forge: state.Forge) -> None:
     await reconcile(forge)
 
 
-async def _unknown(request: Request, problem: Exception) -> Response:
-    status = getattr(problem, "status_code", 404)
-    if "text/html" in request.headers.get("accept", ""):
-        return pages.not_found(request)
-    return rest.answer({"message": "Not Found", "documentation_url": errors.DOCUMENTATION, "status": str(status)}, 404)
+async def _unknown(request: Request, _: Exception) -> Response:
+    return pages.not_found(request)
 
 
 async def _git_failed(_: Request, problem: Exception) -> Response:

@@ -38,6 +38,7 @@ class Facts:
 
     changes: list[Change]
     merged: set[int] = field(default_factory=set)
+    emptied: set[int] = field(default_factory=set)
     plans: dict[str, ci.Declaration] = field(default_factory=dict)
 
 
@@ -75,6 +76,8 @@ async def _gather(forge: state.Forge, repo: database.Row, changes: list[Change])
         pulls = _open_pulls(forge, repo, "head_ref", change.branch)
         for pull in pulls:
             await git.update(path, f"refs/pull/{pull['number']}/head", change.new)
+            if await git.is_ancestor(path, change.new, pull["base_sha"]):
+                facts.emptied.add(pull["id"])
         if pulls or ci.wanted(repo, change.branch):
             facts.plans[change.new] = await ci.declared(forge, repo, change.new)
     heads = {change.branch: change.new for change in changes if change.branch}
@@ -139,18 +142,19 @@ def _push_event(forge: state.Forge, repo: database.Row, change: Change, actor_id
 
 
 def _as_head(forge: state.Forge, repo: database.Row, change: Change, facts: Facts, actor_id: int) -> None:
-    """A pull request follows its head branch; without the branch it closes, unless this very push merged it."""
+    """A pull request follows its head branch; without the branch, or with nothing left to merge, it closes."""
     for pull in _open_pulls(forge, repo, "head_ref", change.branch or ""):
         if change.new is None:
             if pull["id"] not in facts.merged:
                 pull_events.close(forge, repo, pull["id"], actor_id)
             continue
-        now = clock.now()
         forge.db.update("pulls", pull["id"], "issue_id", head_sha=change.new, pending_merge_sha=None)
-        forge.db.update("issues", pull["id"], updated_at=now)
+        forge.db.update("issues", pull["id"], updated_at=clock.now())
         issue_events.note(forge, pull["id"], actor_id, "head_moved", {"before": change.old, "after": change.new})
         pull_events.emit(forge, repo, pull["id"], "synchronize", actor_id, {"before": change.old, "after": change.new})
         ci.schedule(forge, repo, change.new, change.branch or "", facts.plans[change.new])
+        if pull["id"] in facts.emptied:
+            pull_events.close(forge, repo, pull["id"], actor_id)
 
 
 def _as_base(forge: state.Forge, repo: database.Row, change: Change, facts: Facts, actor_id: int) -> None:

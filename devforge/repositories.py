@@ -118,7 +118,7 @@ async def fill_from_files(forge: state.Forge, repo: database.Row, folder: Path, 
             **{f"GIT_{role}_NAME": who["login"] for role in ("AUTHOR", "COMMITTER")},
             **{f"GIT_{role}_EMAIL": who["email"] for role in ("AUTHOR", "COMMITTER")},
         }
-        await git.run(path, f"--work-tree={folder}", "add", "--all", "--force", extra=extra)
+        await git.run(path, f"--work-tree={folder}", "add", "--all", extra=extra)
         tree = (await git.run(path, "write-tree", extra=extra)).text.strip()
         made = await git.run(path, "commit-tree", tree, "-F", "-", stdin=b"Initial commit\n", extra=extra)
     async with forge.lock(repo["id"]):

@@ -87,7 +87,7 @@ _WARNINGS: Final = (
     _warning(
         "recursive-root-delete",
         r"\brm\s{1,5}(?:-[\w-]{1,20}\s{1,5}){0,4}-(?:[a-zA-Z]{0,8}[rR][a-zA-Z]{0,8}|-recursive)\s{1,5}"
-        r"(?:-[\w-]{1,20}\s{1,5}){0,4}[\"']?(?:/|~|\$\{?HOME\}?)(?:/?\*)?[\"']?(?=\s|[;&|)\"']|$)"
+        r"(?:-[\w-]{1,20}\s{1,5}){0,4}[\"']?(?:/|~|\$\{?HOME\}?)(?:/?\*|/)?[\"']?(?=\s|[;&|)\"']|$)"
         r"|\brmtree\(\s{0,3}[\"'](?:/|~)[\"']",
         "deletes everything below the root or the home directory",
     ),
@@ -135,6 +135,7 @@ _PLACEHOLDER: Final = re.compile(
     r"(?i)example|placeholder|change[_-]?me|dummy|sample|redacted|your[_-]|xxxx|\*{3}|\.{3}|<[^>]*>|\$\{|\{\{|\$\(|%\("
     r"|^\$|^%|1234567|abcdef|not[_-]?a[_-]?secret|insecure|fake"
 )
+_WORD: Final = re.compile(r"[A-Z]?[a-z]*\d{0,3}|[A-Z]+\d{0,3}")
 _ADDRESS: Final = re.compile(r"^(?:https?|file|vault|secret|op|arn|env):|^(?:\.{1,2}|~)?(?:/[\w.-]+){2,}/?$")
 """A value that says where the secret is: a URL, `vault:…`, a path."""
 _REFERENCE: Final = re.compile(r"^[A-Za-z_]\w*(?:[.\[(].*|::.*|->.*)$")
@@ -240,6 +241,8 @@ def _looks_random(value: str) -> bool:
     3.0 bits a character lies between words with a number behind them (below) and 16 random hex digits (above).
     """
     if _PLACEHOLDER.search(value) or _ADDRESS.match(value):
+        return False
+    if all(_WORD.fullmatch(part) for part in re.split(r"[_.:/-]", value)):
         return False
     digits = sum(char.isdigit() for char in value)
     letters = sum(char.isalpha() for char in value)

@@ -1,5 +1,6 @@
 """From an event of the forge to the run it concerns: start it, tell it to look again, or let its poll look at once."""
 
+import asyncio
 from dataclasses import dataclass
 
 from temporalio import client, service
@@ -23,8 +24,12 @@ _WAKES_POLL = frozenset(
 )
 
 
+_LOOKS = 40
+_LOOK_EVERY_SECONDS = 0.1
+
+
 class Busy(Exception):
-    """The poll was in the middle of an attempt: the event is handed over again in a moment."""
+    """The poll was in the middle of an attempt all the time: the event is handed over again."""
 
 
 @dataclass(frozen=True)
@@ -64,26 +69,37 @@ class Waker:
     async def _poll_now(self, workflow_id: str) -> None:
         """Reset the slow polls that wait for their next attempt: they run at once, and the history grows by nothing.
 
+        An attempt that is running may have read the forge before this event's change, so it is waited for.
+
         Raises:
-            Busy: an attempt is running, and may have read the forge before this event's change.
+            Busy: it did not end in time.
         """
-        try:
-            described = await self.temporal.get_workflow_handle(workflow_id).describe()
-            for pending in described.raw_description.pending_activities:
-                if pending.activity_type.name not in wire.WATCHES:
-                    continue
-                if pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED:
-                    raise Busy(f"{pending.activity_type.name} of {workflow_id} is running")
-                await self.temporal.workflow_service.reset_activity(
-                    ResetActivityRequest(
-                        namespace=self.temporal.namespace,
-                        execution=WorkflowExecution(workflow_id=workflow_id),
-                        id=pending.activity_id,
-                    )
-                )
-        except service.RPCError as error:
-            if error.status is not service.RPCStatusCode.NOT_FOUND:  # over, or the poll ended between look and reset
+        for _ in range(_LOOKS):
+            try:
+                if await self._reset_polls(workflow_id):
+                    return
+            except service.RPCError as error:
+                if error.status is service.RPCStatusCode.NOT_FOUND:  # over, or the poll ended between look and reset
+                    return
                 raise
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+        raise Busy(f"the poll of {workflow_id} is still running")
+
+    async def _reset_polls(self, workflow_id: str) -> bool:
+        """False when a poll is in the middle of an attempt."""
+        described = await self.temporal.get_workflow_handle(workflow_id).describe()
+        polls = [p for p in described.raw_description.pending_activities if p.activity_type.name in wire.WATCHES]
+        if any(p.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED for p in polls):
+            return False
+        for pending in polls:
+            await self.temporal.workflow_service.reset_activity(
+                ResetActivityRequest(
+                    namespace=self.temporal.namespace,
+                    execution=WorkflowExecution(workflow_id=workflow_id),
+                    id=pending.activity_id,
+                )
+            )
+        return True
 
 
 def _concerned(event: events.ForgeEvent) -> list[str]:

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
@@ -21,13 +21,17 @@ from activities.agent_turn import AgentTurnActivities
 from activities.artifact_store import DirectoryStore
 from activities.hosts import HostActivities, host_id
 from activities.integration import IntegrationActivities
+from activities.judge_process import ConfinedRunner
 from activities.turn_process import Confinement
 from activities.verification import VerificationActivities
 from activities.worktree import WorktreeActivities
 from domain import fleet, refs, wire
 from domain.policy import ApprovalMode
 from domain.redaction import Redactor
-from integrations.agent import judge, registry
+from integrations.agent import registry
+from integrations.agent.claude import ClaudeSettings
+from integrations.agent.port import AgentBackend
+from integrations.agent.scripted import ScriptedSettings
 from integrations.forge import github_events
 from integrations.forge.connect import ForgeSettings, open_forge
 from integrations.forge.port import Forge
@@ -132,14 +136,16 @@ async def run_agents(settings: Settings) -> None:
         host = host_id(state)
         temporal = await connection.connect(f"agents-{host}", state=settings.state_dir)
         forge = await stack.enter_async_context(_forge(settings))
-        backends = registry.backends(_agent_settings(settings))
+        agents = _agent_settings(settings)
+        backends = registry.backends(agents)
         confinement = Confinement(host_environment=dict(os.environ))
-        found = registry.versions(backends, confinement.host_environment)
-        mirrors = Mirrors(state)
+        found = _versions(backends, confinement.host_environment)
+        mirrors = Mirrors.under(state)
         store = DirectoryStore(settings.artifacts_dir)
+        judge = registry.judge_named(settings.judge, agents, ConfinedRunner(state, confinement))
         shared = (
             HostActivities(mirrors, settings.agent_slots, found, _open_probe(temporal)),
-            reviewing.JudgementActivities(forge, judge.open_judge(settings.judge, _agent_settings(settings)), redactor),
+            reviewing.JudgementActivities(forge, judge, redactor),
         )
         disk = (
             WorktreeActivities(forge, mirrors),
@@ -191,7 +197,7 @@ async def run_web(settings: Settings) -> None:
             )
         )
         serving = asyncio.create_task(server.serve())
-        while not server.started and not serving.done():
+        while not server.started and not serving.done():  # uvicorn has no event for it
             await asyncio.sleep(0.02)
         if serving.done():
             raise SystemExit(3)
@@ -211,8 +217,7 @@ def _options(row: topology.Row, slots: int) -> dict[str, Any]:
 def _methods(groups: Sequence[object]) -> list[Any]:
     """Every activity of these objects: the methods that carry an activity definition."""
     names = [(group, name) for group in groups for name in dir(type(group)) if not name.startswith("_")]
-    found = [getattr(group, name) for group, name in names if _is_activity(getattr(type(group), name, None))]
-    return found
+    return [getattr(group, name) for group, name in names if _is_activity(getattr(type(group), name, None))]
 
 
 def _is_activity(candidate: object) -> bool:
@@ -227,7 +232,20 @@ def _open_probe(temporal: client.Client) -> Any:
 
 
 def _agent_settings(settings: Settings) -> registry.AgentSettings:
-    return registry.AgentSettings(scripted=settings.scripted, claude_credentials_file=settings.claude_credentials_file)
+    recorded = settings.scripted
+    return registry.AgentSettings(
+        claude=ClaudeSettings(credentials_file=settings.claude_credentials_file),
+        scripted=ScriptedSettings(
+            script=recorded if recorded and not recorded.is_dir() else None,
+            folder=recorded if recorded and recorded.is_dir() else None,
+        ),
+    )
+
+
+def _versions(backends: Mapping[str, AgentBackend], environment: Mapping[str, str]) -> dict[str, str]:
+    """Agent CLIs that can work on this host, with their versions."""
+    found = {name: backend.discover(environment) for name, backend in backends.items()}
+    return {name: discovery.version for name, discovery in found.items() if discovery.ready}
 
 
 async def _make_current(temporal: client.Client, version: WorkerDeploymentVersion) -> None:
@@ -273,7 +291,8 @@ async def _fleet_mode(temporal: client.Client, default: ApprovalMode) -> Approva
         if error.status is service.RPCStatusCode.NOT_FOUND:
             return default
         raise
-    return state.settings.mode
+    mode: ApprovalMode = state.settings.mode
+    return mode
 
 
 async def _until_stopped(role: str, **facts: str) -> None:

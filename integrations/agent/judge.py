@@ -24,8 +24,10 @@ _NO_TOOLS: Final = "Bash,Read,Glob,Grep,LS,Edit,Write,NotebookEdit,WebFetch,WebS
 
 
 class Judge(Protocol):
-    name: str
-    """`none` for the judge that never answers: callers then apply their rule without asking."""
+    @property
+    def name(self) -> str:
+        """`none` for the judge that never answers: callers then apply their rule without asking."""
+        ...
 
     async def ask(self, prompt: str, inputs: Mapping[str, object], answer: type[Answer], *, run: str = "") -> Answer:
         """One judgement: `prompts/<prompt>.md` filled with `inputs`, answered as `answer`. `run` names whose it is.

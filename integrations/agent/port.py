@@ -60,10 +60,13 @@ class Verdict:
 class AgentBackend(Protocol):
     """One agent CLI. Implementations are immutable; a new one is a new module and a line in `registry`."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
-    pass_environment: tuple[str, ...]
-    """Names of variables that the CLI needs from the host, such as its API key."""
+    @property
+    def pass_environment(self) -> tuple[str, ...]:
+        """Names of variables that the CLI needs from the host, such as its API key."""
+        ...
 
     def discover(self, env: Mapping[str, str]) -> Discovery:
         """Find the CLI in the PATH of `env` and say whether a turn could start. May run it once for its version."""

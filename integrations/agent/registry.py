@@ -6,7 +6,9 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain import errors
-from integrations.agent import claude, judge, port, scripted
+from integrations.agent import judge, port
+from integrations.agent.claude import ClaudeBackend, ClaudeSettings  # the modules' names are fields below
+from integrations.agent.scripted import ScriptedBackend, ScriptedSettings
 
 
 class AgentSettings(BaseModel):
@@ -14,13 +16,13 @@ class AgentSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    claude: "claude.ClaudeSettings" = Field(default_factory=claude.ClaudeSettings)
-    scripted: "scripted.ScriptedSettings" = Field(default_factory=scripted.ScriptedSettings)
+    claude: ClaudeSettings = Field(default_factory=ClaudeSettings)
+    scripted: ScriptedSettings = Field(default_factory=ScriptedSettings)
 
 
 BACKENDS: Final[dict[str, Callable[[AgentSettings], port.AgentBackend]]] = {
-    "claude": lambda settings: claude.ClaudeBackend(settings.claude),
-    "scripted": lambda settings: scripted.ScriptedBackend(settings.scripted),
+    "claude": lambda settings: ClaudeBackend(settings.claude),
+    "scripted": lambda settings: ScriptedBackend(settings.scripted),
 }
 
 JUDGES: Final[dict[str, Callable[[AgentSettings, judge.Runner, str], judge.Judge]]] = {

@@ -199,7 +199,8 @@ def _refuse_link(change: Change, who: str) -> None:
             f"{who} adds the symlink {_shown(change.path)} to {_shown(target)}, which may lead out of the repository",
             "use a relative link that goes straight to a path inside, or a plain file",
         )
-    refuse_path(posixpath.normpath(posixpath.join(posixpath.dirname(change.path), target)) or "x", who)
+    if (meant := posixpath.normpath(posixpath.join(posixpath.dirname(change.path), target))) != ".":
+        refuse_path(meant, who)
 
 
 def _without_leading_dots(parts: list[str]) -> list[str]:

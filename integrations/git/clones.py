@@ -147,7 +147,8 @@ async def check_out_alone(source: mirror.Mirror, folder: Path, sha: str, identit
     """One commit with its files in the empty `folder`, in a repository that holds nothing else and borrows nothing."""
     git_dir = await _init(source, folder, "verified", identity)
     await source.git.run(
-        *("fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--end-of-options"),
+        *("fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules"),
+        *("--update-head-ok", "--end-of-options"),  # the branch is unborn, nothing is checked out yet
         *(str(source.path), f"{sha}:refs/heads/verified"),
         at=runner.Place(git_dir),
         config=("transfer.fsckObjects=false", "fetch.fsckObjects=false"),  # the mirror's objects were checked

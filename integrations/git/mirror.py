@@ -293,6 +293,7 @@ class Mirrors:
         cls, state: Path, *, environment: Mapping[str, str] | None = None, allow_file_remotes: bool = False
     ) -> "Mirrors":
         """Mirrors in `<state>/mirrors`, with git's own scratch in `<state>/git`; `environment` is the runner's."""
+        state = state.absolute()  # git is started elsewhere
         scratch = state / "git"
         scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         return cls(state, runner.Runner(scratch, environment or {}), allow_file_remotes)

@@ -81,13 +81,16 @@ async def test_what_a_branch_adds_is_compared(work, bot):
     assert await bot.tree_sha(work.repo, head) == work.git("rev-parse", f"{head}^{{tree}}")
 
 
-async def test_a_diff_is_what_git_says(work, bot):
-    base = work.git("rev-parse", "main")
-    head = work.push(BRANCH, {"src/app.py": "a = 2\n"})
+async def test_a_diff_is_of_the_branch_alone(work, bot):
+    head = work.push(BRANCH, {"src/app.py": "a = 2\n", "docs/new.md": "new\n"})
     work.push("main", {"other.txt": "elsewhere\n"})
     diff = await bot.diff(work.repo, "main", head)
-    assert diff.strip() == work.git("diff", "--full-index", base, head).strip() or "+a = 2" in diff
-    assert "other.txt" not in diff
+    assert diff.startswith("diff --git a/docs/new.md b/docs/new.md\n")
+    assert [line for line in diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")] == [
+        "+new",
+        "-a = 1",
+        "+a = 2",
+    ]
 
 
 async def test_a_branch_of_ours_is_put_moved_and_removed(work, bot):

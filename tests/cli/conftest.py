@@ -1,0 +1,75 @@
+"""One Temporal server and one worker for all tests of this folder, a repository name for each test."""
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from domain import refs, wire
+from tests.cli import stand_ins, world
+from workers import connection, embedded, ports
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """Address of a dev server that lives as long as the tests."""
+    folder = tmp_path_factory.mktemp("temporal")
+    chosen = ports.choose({}, None, automatic=True)
+    with (folder / "temporal.log").open("wb") as log:
+        command = embedded.command(folder / "temporal.db", chosen)
+        process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+    try:
+        await embedded.wait_until_ready(f"{ports.HOST}:{chosen.temporal}", seconds=40)
+        yield f"{ports.HOST}:{chosen.temporal}"
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@pytest.fixture(scope="session")
+async def temporal(server: str) -> Client:
+    return await connection.connect("test", address=server)
+
+
+@pytest.fixture(scope="session")
+async def worker(temporal: Client) -> AsyncIterator[Worker]:
+    """Polls the control queue with the stand-ins."""
+    async with Worker(
+        temporal,
+        task_queue=wire.CONTROL_QUEUE,
+        workflows=stand_ins.WORKFLOWS,
+        activities=[stand_ins.poll_checks],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    ) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the user's installation is read, and nobody's terminal width decides."""
+    for name in [name for name in os.environ if name.startswith(("FETTLE_", "TEMPORAL_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("FETTLE_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("TEMPORAL_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("FETTLE_OPERATOR", "ann")
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def connected(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The command line finds the server."""
+    monkeypatch.setenv("TEMPORAL_ADDRESS", server)
+    return server
+
+
+@pytest.fixture
+def runs(temporal: Client, worker: Worker, connected: str) -> world.World:
+    """A place for runs, in a repository that no other test has."""
+    return world.World(temporal, refs.Repository(owner="acme", name=f"api{next(_numbers)}"))

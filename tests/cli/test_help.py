@@ -1,0 +1,87 @@
+"""The command line as a product: its help is quick, complete, and imports nothing that it does not need."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cli import catalog
+from tests.cli import world
+
+NAMES = [entry.name for entry in catalog.COMMANDS]
+HEAVY = ("temporalio", "sqlalchemy", "httpx", "pydantic", "alembic", "starlette")
+
+
+def seconds(*argv: str) -> float:
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        subprocess.run(argv, capture_output=True, check=True, env={**os.environ, "PYTHONPATH": str(world.ROOT)})
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def test_help_costs_little_more_than_the_interpreter() -> None:
+    """People and completion ask for help all the time: it must not pay for clients that it does not use."""
+    bare = seconds(sys.executable, "-c", "import asyncio, json, tempfile, traceback")
+    assert seconds(sys.executable, "-m", "cli.main", "--help") < 0.3 + 4 * bare
+
+
+def test_help_imports_no_command_and_no_client() -> None:
+    code = (
+        "import sys; from cli import main; main.run(['--help']); "
+        f"print([m for m in sys.modules if m.startswith('cli.commands') or m.split('.')[0] in {HEAVY}], file=sys.stderr)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=world.ROOT)
+    assert found.stderr.strip() == "[]"
+
+
+def test_help_lists_every_command_and_group() -> None:
+    found = world.spawn("--help")
+    assert found.code == 0
+    for name in {name.split()[0] for name in NAMES}:
+        assert f" {name} " in found.out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_has_an_imperative_line_and_an_example(name: str) -> None:
+    entry = next(entry for entry in catalog.COMMANDS if entry.name == name)
+    found = world.say(*name.split(), "--help")
+    assert found.code == 0, found.err
+    words = " ".join(found.out.split())
+    assert entry.help in words
+    assert f"Example: {entry.example}" in words
+    assert entry.example.startswith(f"fettle {name}")
+
+
+@pytest.mark.parametrize("name", catalog.GROUPS)
+def test_every_group_lists_its_commands_without_importing_them(name: str) -> None:
+    found = world.say(name, "--help")
+    assert found.code == 0
+    assert "Example: fettle" in found.out
+    for command in [n.split()[1] for n in NAMES if n.startswith(f"{name} ")]:
+        assert f" {command} " in found.out
+
+
+def test_a_mistyped_command_is_a_usage_error_with_a_suggestion() -> None:
+    found = world.say("stauts")
+    assert found.code == 2
+    assert "Did you mean 'status'?" in found.err
+
+
+def test_a_mistyped_command_of_a_group_is_a_usage_error_with_a_suggestion() -> None:
+    found = world.say("worker", "lst")
+    assert found.code == 2
+    assert "Did you mean 'list'?" in found.err
+
+
+def test_an_unknown_option_is_a_usage_error() -> None:
+    assert world.say("fleet", "--nonsense").code == 2
+
+
+def test_version_is_one_line() -> None:
+    found = world.spawn("--version")
+    assert (found.code, found.out) == (0, "fettle 0.1.0\n")

@@ -1,0 +1,309 @@
+"""Every step, hold and ending explains itself: what it waits for, whose move it is, and the command that helps."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from domain import agent, checks, errors, explain, fleet, implement, merge_queue, refs, run, steps, triage, waits, work
+from domain import review as reviews
+from domain.policy import ApprovalMode, NoChecks, RepositoryPolicy
+from domain.run import HoldKind, Phase
+
+START = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
+NOW = START + timedelta(minutes=30)
+REPO = refs.Repository(owner="acme", name="api")
+ISSUE = REPO.issue(12)
+HEAD = "3f2c1ab" + "0" * 33
+NAMES = {step.name.lower(): step for step in steps.Step}
+
+
+def change(**given: object) -> run.Change:
+    facts = {"head_sha": HEAD, "files": ("a.py",), "published_at": START + timedelta(minutes=10)}
+    return run.Change.model_validate({**facts, **given})
+
+
+def green(result: checks.Result = checks.Result.GREEN) -> checks.Verdict:
+    return checks.Verdict(head_sha=HEAD, result=result)
+
+
+def reviewed() -> reviews.Review:
+    return reviews.Review(head_sha=HEAD, verdict=reviews.Verdict.APPROVE, by="rules")
+
+
+def state_at(step: steps.Step) -> run.State:
+    """A state whose due step is `step`, reached the way a run reaches it."""
+    state = run.State(issue=ISSUE, base_branch="main")
+    opened: dict[str, object] = {"opened": True}
+    triaged = opened | {"triage": triage.Triage()}
+    claimed = triaged | {"claimed": True}
+    worked = claimed | {"admitted": True, "order": None}
+    pull = run.PullRequest(number=7, url="https://forge.test/acme/api/pull/7")
+    published = worked | {"pull": pull, "change": change()}
+    ready = published | {
+        "pull": pull.model_copy(update={"ready": True}),
+        "change": change(review=reviewed(), review_posted=True, ci=green()),
+    }
+    facts: dict[steps.Step, dict[str, object]] = {
+        steps.Step.OPEN: {},
+        steps.Step.TRIAGE: opened,
+        steps.Step.CLAIM: triaged,
+        steps.Step.AWAIT_DEPENDENCIES: claimed | {"triage": triage.Triage(depends_on=(3, 4))},
+        steps.Step.AWAIT_DISPATCH: claimed | {"mode": ApprovalMode.REVIEW_ALL},
+        steps.Step.ADMIT: claimed,
+        steps.Step.IMPLEMENT: claimed | {"admitted": True},
+        steps.Step.PUBLISH: worked,
+        steps.Step.INSPECT: published | {"change": change(by_us=False, files=())},
+        steps.Step.REVIEW: published,
+        steps.Step.POST_REVIEW: published | {"change": change(review=reviewed())},
+        steps.Step.AWAIT_CI: published | {"change": change(review=reviewed(), review_posted=True)},
+        steps.Step.MARK_READY: ready | {"pull": pull},
+        steps.Step.AWAIT_APPROVAL: ready,
+        steps.Step.MERGE: ready | {"mode": ApprovalMode.FULL_AUTO},
+        steps.Step.CLOSE: {"ending": run.Ending(phase=Phase.FAILED, reason="CI stayed red", failure_class="ci")},
+        steps.Step.AWAIT_RELEASE: {"hold": run.Hold(kind=HoldKind.USER, by="ann", note="release day", since=START)},
+        steps.Step.STOP: {"closed": True, "ending": run.Ending(phase=Phase.DONE, reason="merged")},
+    }
+    state = state.model_copy(update=facts[step])
+    state.move(steps.PHASE_OF_STEP.get(step, state.phase), START)
+    assert steps.next_step(state) is step
+    return state
+
+
+def told(state: run.State, around: waits.Surroundings | None = None) -> explain.Explanation:
+    return explain.explain(state, NOW, around)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_step_says_what_it_waits_for_and_what_to_do(name: str) -> None:
+    state = state_at(NAMES[name])
+    found = told(state)
+    assert found.step is NAMES[name]
+    assert found.waits_for
+    assert found.ends_when
+    assert found.since == START
+    assert found.waited_seconds == 1800
+    assert found.next_command.split()[:1] == ["fettle"]
+    assert "{" not in found.waits_for + found.ends_when + found.next_command
+
+
+MOVERS = {
+    steps.Step.AWAIT_DEPENDENCIES: waits.Mover.OTHER_RUNS,
+    steps.Step.AWAIT_DISPATCH: waits.Mover.PERSON,
+    steps.Step.ADMIT: waits.Mover.OTHER_RUNS,
+    steps.Step.IMPLEMENT: waits.Mover.AGENT,
+    steps.Step.AWAIT_CI: waits.Mover.CI,
+    steps.Step.AWAIT_APPROVAL: waits.Mover.PERSON,
+    steps.Step.AWAIT_RELEASE: waits.Mover.PERSON,
+    steps.Step.STOP: waits.Mover.NOBODY,
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_move_is_ours_unless_somebody_else_has_to_act(name: str) -> None:
+    step = NAMES[name]
+    assert told(state_at(step)).whose_move is MOVERS.get(step, waits.Mover.FETTLE)
+
+
+STANDING = [kind for kind in HoldKind if kind not in {HoldKind.DISPATCH_APPROVAL, HoldKind.MERGE_APPROVAL}]
+
+
+@pytest.mark.parametrize("kind", STANDING)
+@pytest.mark.parametrize("step", [steps.Step.OPEN, steps.Step.IMPLEMENT, steps.Step.AWAIT_CI, steps.Step.MERGE])
+def test_a_standing_hold_explains_itself_in_every_phase(kind: HoldKind, step: steps.Step) -> None:
+    state = state_at(step)
+    state.hold = run.Hold(kind=kind, by="ann", note="because of it", since=START + timedelta(minutes=20))
+    found = told(state)
+    assert found.step is steps.Step.AWAIT_RELEASE
+    assert "because of it" in found.waits_for
+    assert found.whose_move is waits.Mover.PERSON
+    assert found.next_command in {f"fettle release {ISSUE}", f"fettle retry {ISSUE}"}
+    assert found.since == START + timedelta(minutes=20)
+
+
+@pytest.mark.parametrize("kind", [HoldKind.DISPATCH_APPROVAL, HoldKind.MERGE_APPROVAL])
+def test_an_approval_hold_is_explained_by_its_gate(kind: HoldKind) -> None:
+    gate = steps.Step.AWAIT_DISPATCH if kind is HoldKind.DISPATCH_APPROVAL else steps.Step.AWAIT_APPROVAL
+    state = state_at(gate)
+    state.hold = run.Hold(kind=kind)
+    assert told(state).step is gate
+
+
+@pytest.mark.parametrize(
+    ("phase", "verb"),
+    [(Phase.DONE, "status"), (Phase.FAILED, "retry"), (Phase.CANCELLED, "retry"), (Phase.REJECTED, "retry")],
+)
+def test_an_ended_run_says_how_it_ended_and_how_to_start_again(phase: Phase, verb: str) -> None:
+    state = run.State(issue=ISSUE, closed=True, ending=run.Ending(phase=phase, reason="the reason of it"))
+    found = told(state)
+    assert "the reason of it" in found.waits_for
+    assert found.next_command == f"fettle {verb} {ISSUE}"
+    assert found.whose_move is waits.Mover.NOBODY
+
+
+def test_the_merge_gate_names_the_head_and_the_pull_request() -> None:
+    found = told(state_at(steps.Step.AWAIT_APPROVAL))
+    assert found.next_command == f"fettle approve {ISSUE} --head {HEAD}"
+    assert "https://forge.test/acme/api/pull/7" in found.waits_for
+
+
+def test_a_gate_for_an_untested_commit_says_that_nothing_tested_it() -> None:
+    state = state_at(steps.Step.MERGE)
+    state.policy = RepositoryPolicy(no_checks=NoChecks.HOLD)
+    assert state.change is not None
+    state.change.ci = green(checks.Result.NONE)
+    found = told(state)
+    assert found.step is steps.Step.AWAIT_APPROVAL
+    assert "no CI check has tested it" in found.waits_for
+
+
+def test_ci_has_a_deadline_that_counts_from_the_push() -> None:
+    state = state_at(steps.Step.AWAIT_CI)
+    state.policy = RepositoryPolicy(ci_timeout_seconds=600)
+    found = told(state)
+    assert found.deadline == START + timedelta(minutes=20)
+    assert found.overdue_by == timedelta(minutes=10)
+
+
+def test_a_deadline_ahead_is_not_overdue() -> None:
+    assert told(state_at(steps.Step.AWAIT_CI)).overdue_by is None
+
+
+def test_dependencies_are_named_as_runs() -> None:
+    found = told(state_at(steps.Step.AWAIT_DEPENDENCIES))
+    assert "acme/api#3, acme/api#4" in found.waits_for
+    assert found.next_command == "fettle explain acme/api#3"
+
+
+# --- admission -----------------------------------------------------------------------------------------------------
+
+
+def admission(**given: object) -> waits.Surroundings:
+    waiting = (fleet.Waiting(run="issue/acme/api/9", order=1), fleet.Waiting(run=ISSUE.workflow_id, order=2))
+    facts = {"repo": REPO, "settings": fleet.Settings(), "waiting": waiting, "max_in_flight": 1}
+    return waits.Surroundings(repository=fleet.RepositoryState.model_validate({**facts, **given}))
+
+
+def test_admission_names_the_runs_ahead_and_the_place_in_line() -> None:
+    found = told(state_at(steps.Step.ADMIT), admission(running=("issue/acme/api/8",)))
+    assert "1 of 1 runs are in flight, it is number 2 of 2 in line" in found.waits_for
+    assert found.ends_when == "one of acme/api#8 ends"
+    assert found.whose_move is waits.Mover.OTHER_RUNS
+
+
+def test_a_paused_fleet_is_a_persons_move() -> None:
+    found = told(state_at(steps.Step.ADMIT), admission(settings=fleet.Settings(paused=True)))
+    assert found.whose_move is waits.Mover.PERSON
+    assert found.next_command == "fettle resume"
+
+
+def test_a_fleet_that_does_not_answer_sends_to_the_doctor() -> None:
+    assert told(state_at(steps.Step.ADMIT), admission(settings=None)).next_command == "fettle doctor"
+
+
+# --- implementation --------------------------------------------------------------------------------------------------
+
+LEASE = work.HostLease(host_id="host-1", queue="fettle-host/host-1")
+CHILD = implement.State(run=ISSUE.workflow_id, issue=ISSUE)
+PUSHED = work.Integration(outcome=work.IntegrationOutcome.PUSHED, head_sha=HEAD)
+WORKTREE = work.Worktree(path="/w", base_sha=HEAD, head_sha=HEAD)
+TURN = agent.TurnResult(outcome=agent.Outcome.FINISHED, session=agent.Session(backend="claude"))
+CHILDREN = {
+    implement.Step.AWAIT_RELEASE: {"held": True},
+    implement.Step.CLAIM_HOST: {},
+    implement.Step.PREPARE: {"lease": LEASE},
+    implement.Step.TURN: {"lease": LEASE, "worktree": WORKTREE},
+    implement.Step.INTEGRATE: {"lease": LEASE, "worktree": WORKTREE, "turn": TURN},
+    implement.Step.VERIFY: {"lease": LEASE, "worktree": WORKTREE, "turn": TURN, "integration": PUSHED},
+    implement.Step.STOP: {"ending": implement.Ending(outcome=implement.Outcome.READY)},
+}
+
+
+@pytest.mark.parametrize("step", list(implement.Step))
+def test_every_step_of_the_implementation_is_explained(step: implement.Step) -> None:
+    child = CHILD.model_copy(update=CHILDREN[step])
+    assert implement.next_step(child) is step
+    found = told(state_at(steps.Step.IMPLEMENT), waits.Surroundings(implementation=child))
+    assert found.waits_for
+    assert "{" not in found.waits_for + found.ends_when + found.next_command
+    movers = {implement.Step.TURN: waits.Mover.AGENT, implement.Step.AWAIT_RELEASE: waits.Mover.PERSON}
+    assert found.whose_move is movers.get(step, waits.Mover.FETTLE)
+
+
+@pytest.mark.parametrize("reason", list(run.Reason))
+def test_every_reason_for_work_has_words(reason: run.Reason) -> None:
+    state = state_at(steps.Step.IMPLEMENT)
+    state.order = run.WorkOrder(reason=reason)
+    words = told(state).waits_for
+    assert "repair" in words or "first implementation" in words or "a change a person asked for" in words
+
+
+def test_the_first_turn_has_a_deadline_and_a_later_one_has_none() -> None:
+    state = state_at(steps.Step.IMPLEMENT)
+    assert told(state).deadline == START + timedelta(seconds=state.policy.turn_seconds)
+    later = CHILD.model_copy(update={**CHILDREN[implement.Step.TURN], "turns": 2})
+    assert told(state, waits.Surroundings(implementation=later)).deadline is None
+
+
+# --- the merge queue -------------------------------------------------------------------------------------------------
+
+
+def entry(number: int) -> merge_queue.Entry:
+    return merge_queue.Entry(run=REPO.issue(number).workflow_id, pull=REPO.pull(number + 100), head_sha=HEAD)
+
+
+def queue(**given: object) -> waits.Surroundings:
+    facts = {"repo": REPO, "branch": "main", **given}
+    return waits.Surroundings(queue=merge_queue.State.model_validate(facts))
+
+
+def test_a_queued_run_names_its_place_and_who_is_ahead() -> None:
+    found = told(state_at(steps.Step.MERGE), queue(current=entry(8), entries=(entry(9), entry(12))))
+    assert "number 2 in line behind acme/api#108" in found.waits_for
+    assert found.whose_move is waits.Mover.OTHER_RUNS
+
+
+def test_a_candidate_that_is_tested_waits_for_ci() -> None:
+    candidate = merge_queue.Candidate(state=merge_queue.CandidateState.TO_TEST, tested_sha="c0ffee123456")
+    found = told(state_at(steps.Step.MERGE), queue(current=entry(12), candidate=candidate))
+    assert found.waits_for == "CI on its merge candidate c0ffee123"
+    assert found.whose_move is waits.Mover.CI
+
+
+def test_a_merge_under_way_waits_for_the_forge() -> None:
+    state = state_at(steps.Step.MERGE)
+    state.merge.cleared_sha = HEAD
+    assert told(state).whose_move is waits.Mover.FORGE
+
+
+# --- calls that are tried again --------------------------------------------------------------------------------------
+
+
+def pending(**given: object) -> waits.Surroundings:
+    return waits.Surroundings(pending=(waits.PendingCall.model_validate({"activity": "poll_checks", **given}),))
+
+
+def test_a_call_in_retries_is_noted_with_its_failure_and_the_next_attempt() -> None:
+    found = told(
+        state_at(steps.Step.AWAIT_CI),
+        pending(
+            attempt=3,
+            failure_type=errors.ForgeUnavailable.wire_type(),
+            last_failure="no answer",
+            next_attempt_at=NOW + timedelta(seconds=42),
+        ),
+    )
+    assert found.notes == ("poll_checks is at attempt 3, the last one failed: no answer; the next one starts in 42 s",)
+
+
+def test_a_poll_that_found_nothing_is_not_called_a_failure() -> None:
+    around = pending(attempt=3, failure_type=errors.ChecksPending.wire_type(), last_failure="CI is running")
+    found = told(state_at(steps.Step.AWAIT_CI), around)
+    assert found.notes == ("poll_checks has looked 2 times: CI is running",)
+
+
+def test_a_first_attempt_is_not_worth_a_note() -> None:
+    assert told(state_at(steps.Step.AWAIT_CI), pending(attempt=1)).notes == ()
+
+
+def test_a_clock_that_runs_behind_gives_no_negative_wait() -> None:
+    assert explain.explain(state_at(steps.Step.OPEN), START - timedelta(seconds=5)).waited_seconds == 0

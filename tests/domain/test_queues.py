@@ -1,0 +1,113 @@
+"""Admission and the merge queue, as pure state."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain import fleet, merge_queue, refs
+from domain.merge_queue import Entry
+
+REPO = refs.Repository(owner="acme", name="api")
+
+
+def entry(number: int, head: str = "a" * 40, priority: int = 3) -> Entry:
+    return Entry(run=f"issue/acme/api/{number}", pull=REPO.pull(number), head_sha=head, priority=priority)
+
+
+def queue() -> merge_queue.State:
+    return merge_queue.State(repo=REPO, branch="main")
+
+
+def test_entries_are_taken_in_order_and_urgent_ones_first() -> None:
+    state = queue()
+    for item in (entry(1), entry(2), entry(3, priority=1)):
+        state.request(item)
+    taken = []
+    while (item := state.take()) is not None:
+        taken.append(item.pull.number)
+        state.finish()
+    assert taken == [3, 1, 2]
+
+
+def test_requesting_twice_keeps_one_entry() -> None:
+    state = queue()
+    state.request(entry(1))
+    state.request(entry(1))
+    assert len(state.entries) == 1
+    state.take()
+    state.request(entry(1))
+    assert state.entries == ()
+
+
+def test_a_newer_head_takes_the_place_of_the_older() -> None:
+    state = queue()
+    state.request(entry(1))
+    state.request(entry(1, head="b" * 40))
+    assert [e.head_sha for e in state.entries] == ["b" * 40]
+
+
+def test_a_newer_head_withdraws_the_one_in_work() -> None:
+    state = queue()
+    state.request(entry(1))
+    state.take()
+    state.request(entry(1, head="b" * 40))
+    assert state.withdrawn
+    assert len(state.entries) == 1
+
+
+def test_a_clearance_for_another_head_is_dropped() -> None:
+    state = queue()
+    state.request(entry(1))
+    state.take()
+    state.clear(merge_queue.Clearance(run="issue/acme/api/1", head_sha="b" * 40, granted=True))
+    assert state.clearance is None
+
+
+def test_nobody_is_admitted_before_the_fleet_has_answered() -> None:
+    state = fleet.RepositoryState(repo=REPO)
+    state.ask(fleet.AdmissionRequest(run="r1"))
+    assert state.next_admission() is None
+    state.configure(fleet.Settings())
+    assert state.next_admission() == "r1"
+
+
+def test_a_pause_admits_nobody_and_a_late_old_setting_does_not_lift_it() -> None:
+    state = fleet.RepositoryState(repo=REPO)
+    state.configure(fleet.Settings(paused=True, revision=2))
+    state.configure(fleet.Settings(paused=False, revision=1))
+    state.ask(fleet.AdmissionRequest(run="r1"))
+    assert state.next_admission() is None
+
+
+def test_a_run_that_asks_again_is_told_again_first() -> None:
+    state = fleet.RepositoryState(repo=REPO, settings=fleet.Settings(), max_in_flight=1)
+    state.ask(fleet.AdmissionRequest(run="r1", max_in_flight=1))
+    state.admit("r1")
+    state.ask(fleet.AdmissionRequest(run="r2", priority=1, max_in_flight=1))
+    state.ask(fleet.AdmissionRequest(run="r1", max_in_flight=1))
+    assert state.next_admission() == "r1"
+
+
+@given(st.lists(st.tuples(st.sampled_from(["ask", "admit", "end"]), st.integers(0, 6)), max_size=60))
+def test_no_sequence_of_messages_admits_more_than_the_cap(events: list[tuple[str, int]]) -> None:
+    state = fleet.RepositoryState(repo=REPO, settings=fleet.Settings(), max_in_flight=2)
+    for kind, number in events:
+        if kind == "ask":
+            state.ask(fleet.AdmissionRequest(run=f"r{number}", max_in_flight=2))
+        elif kind == "end":
+            state.ended(f"r{number}")
+        elif (chosen := state.next_admission()) is not None:
+            state.admit(chosen)
+        assert len(state.running) <= 2
+        assert len(set(state.running)) == len(state.running)
+        assert not set(state.running) & {w.run for w in state.waiting}
+
+
+def test_the_fleet_tells_every_repository_after_a_change() -> None:
+    state = fleet.FleetState()
+    state.seen(REPO)
+    state.untold = ()
+    from datetime import UTC, datetime
+
+    state.apply(fleet.Change(by="ann", paused=True), datetime(2026, 1, 1, tzinfo=UTC))
+    assert state.untold == (REPO,)
+    assert state.settings.revision == 1
