@@ -49,15 +49,17 @@ class PullRequestActivities:
     @activity.defn(name=wire.INSPECT_HEAD)
     async def inspect_head(self, request: tasks.InspectHead) -> tasks.Inspection:
         """Read and scan what a head adds to its base. Running twice is safe: it only reads."""
-        comparison = await self.forge.compare(request.repo, request.base_branch, request.head_sha)
-        diff = await self.forge.diff(request.repo, request.base_branch, request.head_sha)
+        head = (await self.forge.pull_request(request.pull)).head_sha
+        comparison = await self.forge.compare(request.repo, request.base_branch, head)
+        diff = await self.forge.diff(request.repo, request.base_branch, head)
         added, removed = diffs.counts(diff)
         return tasks.Inspection(
+            head_sha=head,
             base_sha=comparison.merge_base_sha,
             files=comparison.files,
             added_lines=added,
             removed_lines=removed,
-            findings=safety.scan(diffs.added_texts(diff, commit=request.head_sha), self.redactor),
+            findings=safety.scan(diffs.added_texts(diff, commit=head), self.redactor),
         )
 
     @activity.defn(name=wire.MARK_READY)

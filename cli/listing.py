@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
-from cli import runs
+from cli import failures, names, runs
 from domain import refs, wire
 
 _PAGE: Final = 1000
@@ -83,6 +83,30 @@ async def issues(client: Client, *, ended: bool) -> AsyncIterator[refs.Issue]:
     async for execution in client.list_workflows(f"{wire.SA_KIND} = '{_ISSUE}' AND {status}", page_size=_PAGE):
         if (issue := _issue(execution.id)) is not None:
             yield issue
+
+
+async def find(client: Client, text: str) -> refs.Issue:
+    """The run that `text` names. A bare number means the one open run with it, else the one that has ended.
+
+    Raises:
+        failures.Usage: the number is ambiguous; the message lists the candidates.
+        failures.Failed: no run has the number.
+    """
+    name = names.parse(text)
+    if name.repo is not None:
+        return name.repo.issue(name.number)
+    for ended in (False, True):
+        found = [i async for i in issues(client, ended=ended) if i.number == name.number]
+        candidates = sorted({str(issue): issue for issue in found}.items())
+        if len(candidates) == 1:
+            return candidates[0][1]
+        if candidates:
+            some = ", ".join(name for name, _ in candidates[:10]) + (", …" if len(candidates) > 10 else "")
+            raise failures.Usage(
+                f"{text} is ambiguous, {len(candidates)} {'ended' if ended else 'open'} runs have that number: "
+                f"name one of {some}"
+            )
+    raise failures.Failed(f"no run has the number {name.number}: see fettle fleet --all, or name it owner/repo#{text}")
 
 
 async def complete(client: Client, shown: Sequence[Row]) -> list[Row]:

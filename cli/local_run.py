@@ -160,8 +160,8 @@ def _say(mine: checkout.Checkout, asked: Asked) -> None:
         render.progress(f"{mine.path} has uncommitted changes: they are not part of the copy")
     if not mine.declares_checks and not asked.verify:
         render.progress(
-            f"{mine.path} declares no checks ({checkout.CI_FILE}) and no --verify is given, so nothing tests the change: "
-            "the run will wait for an approval before it merges"
+            f"{mine.path} declares no checks ({checkout.CI_FILE}) and no --verify is given, so nothing tests the "
+            "change: the run will wait for an approval before it merges"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from cli import failures, names, render, runs, transcript
+from cli import failures, listing, render, runs, transcript
 from domain import refs
 from workers import settings
 
@@ -23,7 +23,7 @@ async def logs(client: Client, run: str, *, turn: int | None, follow: bool, raw:
     Raises:
         failures.Failed: nothing of the agent is on this machine, or not that turn.
     """
-    issue = await names.find(client, run)
+    issue = await listing.find(client, run)
     artifacts = settings.load().artifacts_dir
     backend = await _backend(client, issue)
     known = transcript.turns(artifacts, issue)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from temporalio.client import Client
 
-from cli import failures, inspection, links, names, render, transcript
+from cli import failures, inspection, links, listing, render, transcript
 from domain import explain
 from domain.run import State
 from workers import connection, settings
@@ -16,7 +16,7 @@ _TAIL: Final = 5
 
 async def status(client: Client, run: str, *, as_json: bool) -> None:
     """Print everything about the newest run that `run` names."""
-    seen = await inspection.look(client, await names.find(client, run))
+    seen = await inspection.look(client, await listing.find(client, run))
     config = settings.load()
     backend = seen.state.session.backend if seen.state and seen.state.session else ""
     tail = transcript.tail(config.artifacts_dir, seen.issue, backend, _TAIL)
@@ -46,7 +46,7 @@ async def explanation(client: Client, run: str, *, as_json: bool) -> None:
     Raises:
         failures.Unreachable: no worker answered for it.
     """
-    seen = await inspection.look(client, await names.find(client, run))
+    seen = await inspection.look(client, await listing.find(client, run))
     now = datetime.now(UTC)
     found = seen.explanation(now)
     if found is None:

@@ -10,7 +10,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import starting
-from cli import failures, names, render, runs, session
+from cli import failures, listing, render, runs, session
 from domain import fleet, refs, steps, wire
 from domain.run import Decision, HoldRequest, State
 
@@ -25,7 +25,7 @@ def send(run: str, name: str, argument: Callable[[str], BaseModel], *, as_json: 
     model = _checked(lambda: argument(session.operator()))
 
     async def work(client: Client) -> State:
-        return await runs.update(client, await names.find(client, run), name, model)
+        return await runs.update(client, await listing.find(client, run), name, model)
 
     _tell(session.call(work), as_json=as_json)
 
@@ -41,7 +41,7 @@ def decide(
     verb = "approve" if approve else "reject"
 
     async def work(client: Client) -> State:
-        issue = await names.find(client, run)
+        issue = await listing.find(client, run)
         state = await runs.query(client, issue)
         seen = head or _seen(state, verb, note, confirm)
         decision = _checked(lambda: Decision(by=session.operator(), approve=approve, head_sha=seen.lower(), note=note))
@@ -76,7 +76,7 @@ def retry(run: str, *, fresh: bool, note: str, as_json: bool) -> None:
     """Retry the stuck step of an open run, or start an ended run again."""
 
     async def work(client: Client) -> State:
-        issue = await names.find(client, run)
+        issue = await listing.find(client, run)
         found = await runs.describe(client, issue)
         by = session.operator()
         if found.status is not WorkflowExecutionStatus.RUNNING:
@@ -96,7 +96,7 @@ def cancel(run: str, *, reason: str, wait: bool, as_json: bool) -> None:
     """Cancel a run; with `wait`, return when it has ended."""
 
     async def work(client: Client) -> tuple[refs.Issue, str | None]:
-        issue = await names.find(client, run)
+        issue = await listing.find(client, run)
         by = session.operator()
         await runs.cancel(client, issue, f"cancelled by {by}{f': {reason}' if reason else ''}")
         if not wait:

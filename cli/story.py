@@ -77,6 +77,9 @@ class Story:
     state: State | None = None
     milestones: list[str] = field(default_factory=list)
     doing: str = ""
+    """What goes on this moment."""
+    asked: str = ""
+    """What a person has to do, when the run waits for one."""
 
 
 class Teller(AbstractContextManager["Teller"]):
@@ -126,16 +129,17 @@ class Teller(AbstractContextManager["Teller"]):
         story = self.story
         lines = [f"{name} is {state}" for name, state in story.processes.items()]
         lines += [f"{name}: {url}" for name, url in story.links.items()]
-        if story.doing:
-            lines.append(story.doing)
-        if story.state is not None:
-            for index, mark in enumerate(story.state.marks):
-                word = "ended: " if mark.phase.terminal else ""
-                again = "" if index == 0 or mark.phase not in {m.phase for m in story.state.marks[:index]} else " again"
-                lines.append(f"{word}{mark.phase}{again}")
-                facts = detail(story.state, mark.phase)
-                if facts and not mark.phase.terminal:
-                    lines.append(f"{mark.phase}: {facts}")
+        if story.state is None:
+            return [*lines, story.doing] if story.doing else lines
+        for index, mark in enumerate(story.state.marks):
+            word = "ended: " if mark.phase.terminal else ""
+            before = sum(earlier.phase is mark.phase for earlier in story.state.marks[:index])
+            lines.append(f"{word}{mark.phase}" + (f" ({before + 1})" if before else ""))
+            facts = "" if mark.phase.terminal else detail(story.state, mark.phase)
+            if facts:
+                lines.append(f"{mark.phase}: {facts}")
+        if story.asked:
+            lines.append(story.asked)
         return lines + [f"agent: {milestone}" for milestone in story.milestones]
 
     def _picture(self) -> table.Table:
@@ -149,8 +153,10 @@ class Teller(AbstractContextManager["Teller"]):
         else:
             whole.add_row(text.Text())
             whole.add_row(self._phases(story.state))
-        if story.doing:
-            whole.add_row(text.Text(render.clean(story.doing), style="dim"))
+        if story.asked:
+            whole.add_row(text.Text(render.clean(story.asked), style="bold yellow"))
+        elif story.doing:
+            whole.add_row(text.Text(f"  {render.clean(story.doing)}", style="dim"))
         if story.links:
             whole.add_row(text.Text())
             links = table.Table.grid(padding=(0, 2))

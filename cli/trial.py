@@ -17,7 +17,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError
 
 from cli import background, desk, failures, outside, runs, story, transcript
-from domain import explain, refs
+from domain import agent, explain, refs, waits
 from domain.policy import RepositoryPolicy
 from domain.run import State
 from store import repositories
@@ -26,8 +26,7 @@ from workers import connection, embedded_forge, laptop, schedules
 POLL_SECONDS: Final = 0.3
 WEBHOOK_PATH: Final = "/webhooks/github"
 _ALIVE: Final = {WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW}
-_SAID: Final = ("session", "$")
-"""What the agent's log says that is no milestone."""
+_MILESTONES: Final = {agent.EventKind.TEXT, agent.EventKind.TOOL, agent.EventKind.RETRY, agent.EventKind.ERROR}
 
 
 class Phased(BaseModel):
@@ -81,13 +80,13 @@ class Watch:
             if state is not None:
                 told.state = state
                 told.milestones += self._milestones(state)
-                told.doing = _doing(state)
+                told.doing, told.asked = _doing(state)
                 if state.pull is not None and state.pull.url:
                     told.links["pull request"] = state.pull.url
                 if "Temporal" not in told.links:
                     told.links["Temporal"] = await self.page()
             else:
-                told.doing = f"{self.issue} is labelled, its run is being started"
+                told.doing = "the run is being started"
             self.teller.update()
             if state is not None and state.phase.terminal and state.closed:
                 return state
@@ -147,8 +146,9 @@ class Watch:
                 continue
             if turn > self._turn or self._tap is None:
                 self._turn, self._tap = turn, transcript.Tap(self.artifacts / transcript.key(self.issue, turn))
-            found += [line for raw in self._tap.read() for event in parse(raw) for line in transcript.lines(event)]
-        return [line for line in found if not line.removeprefix("· ").startswith(_SAID)]
+            events = [event for raw in self._tap.read() for event in parse(raw) if event.kind in _MILESTONES]
+            found += [line for event in events for line in transcript.lines(event)]
+        return found
 
     async def _history_events(self) -> int:
         """Events of the issue's workflow and of the children it started."""
@@ -242,7 +242,7 @@ async def _installation(plan: Plan, teller: story.Teller) -> AsyncIterator[backg
     """One started for this command, its parts told as they start, or the one that is there."""
 
     def told(up: dict[str, Any]) -> None:
-        teller.story.processes = dict.fromkeys(up.get("processes", {}), "ready" if up.get("ready") else "running")
+        teller.story.processes = {n: s for n, s in up.get("states", {}).items() if s != "waiting"}
         teller.update()
 
     if plan.join and (found := background.running(plan.state)):
@@ -252,11 +252,13 @@ async def _installation(plan: Plan, teller: story.Teller) -> AsyncIterator[backg
         yield made
 
 
-def _doing(state: State) -> str:
+def _doing(state: State) -> tuple[str, str]:
+    """What the run waits for; and, when the next move is a person's, what that person may type."""
     if state.phase.terminal:
-        return ""
-    explanation = explain.explain(state, datetime.now(UTC))
-    return explanation.waits_for
+        return "", ""
+    why = explain.explain(state, datetime.now(UTC))
+    person = why.whose_move is waits.Mover.PERSON
+    return why.waits_for, f"waits for {why.waits_for}: {why.next_command}" if person else ""
 
 
 def _late(issue: refs.Issue, state: State | None, seconds: float) -> str:

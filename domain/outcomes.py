@@ -207,17 +207,19 @@ def after_inspection(state: State, seen: Inspection) -> None:
     """A head that somebody else pushed is scanned like ours; a secret in it is a person's to take out."""
     if state.change is None:
         return
+    if seen.head_sha and seen.head_sha != state.change.head_sha:
+        head_moved(state, seen.head_sha)
+    change = state.change
     blocking = [f for f in seen.findings if f.level is FindingLevel.BLOCKS]
-    state.change.base_sha = seen.base_sha
-    state.change.files = seen.files[:200] or ("(no file)",)
-    state.change.added_lines, state.change.removed_lines = seen.added_lines, seen.removed_lines
-    state.change.warnings = tuple(seen.findings)[:50]
-    if blocking:
+    if blocking:  # the head stays uninspected: a release looks again, and does not let it through
         words = "; ".join(f"{f.rule} in {f.path}:{f.line}" for f in blocking[:10])
-        state.hold = Hold(
-            kind=HoldKind.UNKNOWN_OUTCOME,
-            note=f"the pushed head {state.change.head_sha[:9]} fails the safety scan: {words}; rewrite it, then release",
-        )
+        note = f"the pushed head {change.head_sha[:9]} fails the safety scan: {words}; rewrite it, then release"
+        state.hold = Hold(kind=HoldKind.UNKNOWN_OUTCOME, note=note)
+        return
+    change.base_sha = seen.base_sha
+    change.files = seen.files[:200] or ("(no file)",)
+    change.added_lines, change.removed_lines = seen.added_lines, seen.removed_lines
+    change.warnings = tuple(seen.findings)[:50]
 
 
 def merge_refused(state: State, reason: Reason | None, sentence: str, detail: str = "") -> None:

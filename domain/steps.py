@@ -47,6 +47,14 @@ PHASE_OF_STEP = {
 }
 """Steps that are missing here keep the phase the run is in."""
 
+
+def phase_of(state: State, step: Step) -> Phase:
+    """The phase a run is in while it does `step`. A merge that was cleared is no longer queued."""
+    if step is Step.MERGE and state.merge.cleared_sha:
+        return Phase.MERGING
+    return PHASE_OF_STEP.get(step, state.phase)
+
+
 _STANDING_HOLDS = frozenset(HoldKind) - {HoldKind.DISPATCH_APPROVAL, HoldKind.MERGE_APPROVAL}
 """Holds that stop every step. The two approval holds are how a gate shows itself: only their gate waits for them."""
 

@@ -94,12 +94,14 @@ class Published(Message):
 class InspectHead(Message):
     repo: refs.Repository
     base_branch: str
-    head_sha: str
+    pull: refs.PullRequest
+    """Its head as it is now is inspected: it may have been rewritten since the run last looked."""
 
 
 class Inspection(Message):
     """The shape of a head that somebody else pushed, and what the safety scan says of the lines it adds."""
 
+    head_sha: str = ""
     base_sha: str = ""
     files: tuple[str, ...] = ()
     added_lines: int = 0

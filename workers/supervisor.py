@@ -59,6 +59,7 @@ class Supervisor:
             **asdict(self.addresses),
             "ready": self.ready,
             "processes": {name: identity.pid for name, identity in alive.items()},
+            "states": {child.spec.name: child.state.value for child in self.members},
             "started": {name: identity.started for name, identity in alive.items()},
             "boot_id": proc.boot_id(),
         }

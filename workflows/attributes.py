@@ -4,6 +4,8 @@ from temporalio import common, workflow
 
 from domain import wire
 
+KIND = common.SearchAttributeKey.for_keyword(wire.SA_KIND)
+REPO = common.SearchAttributeKey.for_keyword(wire.SA_REPO)
 PHASE = common.SearchAttributeKey.for_keyword(wire.SA_PHASE)
 HOLD = common.SearchAttributeKey.for_keyword(wire.SA_HOLD)
 AGENT = common.SearchAttributeKey.for_keyword(wire.SA_AGENT)
@@ -29,3 +31,14 @@ class Shown:
                 NEEDS_HUMAN.value_set(needs_human),
             ]
         )
+
+
+def of_child(kind: str, repo: str, agent: str) -> common.TypedSearchAttributes:
+    """What a child starts with, so that it is found beside its parent."""
+    return common.TypedSearchAttributes(
+        [
+            common.SearchAttributePair(KIND, kind),
+            common.SearchAttributePair(REPO, repo),
+            common.SearchAttributePair(AGENT, agent),
+        ]
+    )

@@ -27,7 +27,7 @@ from domain import (
     work,
 )
 from domain.steps import Step
-from workflows import watching
+from workflows import attributes, watching
 from workflows.implement import ImplementWorkflow
 from workflows.issue_judging import JudgingSteps
 from workflows.issue_opening import OpeningSteps
@@ -133,6 +133,7 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
             outcomes.round_input(state),
             id=f"{state.issue.workflow_id}/implement",
             static_summary=f"{state.issue} {state.order.reason if state.order else ''}: {state.title}"[:200],
+            search_attributes=attributes.of_child("implement", str(state.issue.repo), state.backend),
         )
         try:
             await self._follow(child)
@@ -202,7 +203,6 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
         against = steps.may_merge(state, question.head_sha)
         if not against:
             state.merge.cleared_sha = question.head_sha
-            state.move(run.Phase.MERGING, workflow.now())
             self._show(Step.MERGE)
         answer = merge_queue.Clearance(
             run=state.issue.workflow_id, head_sha=question.head_sha, granted=not against, reason=against
@@ -239,8 +239,7 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
             summary=f"{state.ending.phase}: {state.ending.reason}"[:300],
             **options.FORGE,
         )
-        await self._leave_repository()
-        await self._tidy_host()
+        await asyncio.gather(self._leave_repository(), self._tidy_host())
         state.closed = True
         state.move(state.ending.phase, workflow.now())
         self._show(Step.CLOSE)

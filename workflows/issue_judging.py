@@ -40,12 +40,12 @@ class JudgingSteps(IssueMessages):
         assert state.change is not None
         seen = await workflow.execute_activity_method(
             PullRequestActivities.inspect_head,
-            tasks.InspectHead(repo=state.issue.repo, base_branch=state.base_branch, head_sha=state.change.head_sha),
+            tasks.InspectHead(repo=state.issue.repo, base_branch=state.base_branch, pull=self._pull()),
             summary=f"{state.change.head_sha[:9]}, pushed by somebody else",
             **options.FORGE,
         )
-        state.change.published_at = workflow.now()
         outcomes.after_inspection(state, seen)
+        state.change.published_at = workflow.now()
 
     async def _review(self) -> None:
         state = self._state

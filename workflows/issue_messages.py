@@ -125,8 +125,7 @@ class IssueMessages:
 
     def _show(self, step: Step) -> None:
         state = self._state
-        if step in steps.PHASE_OF_STEP:
-            state.move(steps.PHASE_OF_STEP[step], workflow.now())
+        state.move(steps.phase_of(state, step), workflow.now())
         self._stamp_hold()
         workflow.set_current_details(words.card(state, step.value))
         self._shown.tell(

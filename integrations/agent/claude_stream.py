@@ -101,12 +101,10 @@ def _result_event(value: dict[str, Any]) -> agent.Event:
     denied = [
         streams.text_at(each, "tool_name") or "unknown" for each in streams.objects_at(value, "permission_denials")
     ]
-    complaints = value.get("errors")
-    said = [item for item in complaints if isinstance(item, str)] if isinstance(complaints, list) else []
     return _event(
         agent.EventKind.RESULT,
         value,
-        text=streams.text_at(value, "result") or "\n".join(said),
+        text=streams.text_at(value, "result") or "\n".join(streams.texts_at(value, "errors")),
         cost_usd=streams.number_at(value, "total_cost_usd"),
         # Only the releases whose total spans resumes also print the difference.
         cost_is_of_session="model_usage_since_last_result" in value,

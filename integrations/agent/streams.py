@@ -21,8 +21,15 @@ def is_object(value: object) -> TypeGuard[dict[str, Any]]:
 
 
 def text_at(value: dict[str, Any], key: str) -> str:
+    """The text at a key; empty when there is none. JSON may hold half a surrogate pair, which no encoder takes."""
     found = value.get(key)
-    return found if isinstance(found, str) else ""
+    return found.encode("utf-8", "replace").decode() if isinstance(found, str) else ""
+
+
+def texts_at(value: dict[str, Any], key: str) -> list[str]:
+    found = value.get(key)
+    each = found if isinstance(found, list) else []
+    return [item.encode("utf-8", "replace").decode() for item in each if isinstance(item, str)]
 
 
 def number_at(value: dict[str, Any], key: str) -> float | None:

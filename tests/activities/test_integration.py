@@ -266,15 +266,8 @@ async def test_limits_stop_long_histories_large_files_and_many_files(lab: Lab) -
 
 
 async def test_missing_clone_asks_for_a_preparation(lab: Lab) -> None:
-    await lab.source.fetch(await _remote(lab))
     with pytest.raises(errors.GitFailed, match="prepare the worktree again"):
         await lab.integrate()
-
-
-async def _remote(lab: Lab):  # type: ignore[no-untyped-def]  # the module's own type, not worth an import
-    from activities import worktree
-
-    return await worktree.remote_of(lab.forge, lab.source.repo)  # type: ignore[arg-type]  # the two methods it uses
 
 
 async def test_line_ends_follow_the_attributes(lab: Lab) -> None:

@@ -101,7 +101,6 @@ async def test_merged_branch_is_no_beginning(lab: Lab) -> None:
     git(lab.person, "fetch", "--quiet", "origin", BRANCH)
     git(lab.person, "merge", "--quiet", "--no-ff", "-m", "Merge", done.head_sha)
     tip = lab.push({"later.txt": "l\n"})
-    lab.person.joinpath("x").touch()
     clones.RunClone.of(lab.state, RUN).remove()
     found = await lab.prepare()
     assert (found.head_sha, found.resumed_from_push) == (tip, False)

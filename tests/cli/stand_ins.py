@@ -60,7 +60,7 @@ class Issue:
 
     @retry.validator
     def _check_retry(self, request: run.HoldRequest) -> None:
-        _or_refuse(decisions.check_retry, self._state)
+        _or_refuse(decisions.check_retry, self._state, request)
 
     @workflow.update(name=wire.EDIT)
     def edit(self, change: run.Edit) -> run.State:

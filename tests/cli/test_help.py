@@ -33,7 +33,8 @@ def test_help_costs_little_more_than_the_interpreter() -> None:
 def test_help_imports_no_command_and_no_client() -> None:
     code = (
         "import sys; from cli import main; main.run(['--help']); "
-        f"print([m for m in sys.modules if m.startswith('cli.commands') or m.split('.')[0] in {HEAVY}], file=sys.stderr)"
+        f"print([m for m in sys.modules if m.startswith('cli.commands') or m.split('.')[0] in {HEAVY}],"
+        " file=sys.stderr)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=world.ROOT)
     assert found.stderr.strip() == "[]"

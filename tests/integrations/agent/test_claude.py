@@ -124,11 +124,11 @@ def test_the_kinds_of_events_are_told_apart() -> None:
     assert kinds == [kind.OTHER, kind.SESSION, kind.TEXT, kind.TOOL, kind.OTHER, kind.RESULT]
 
 
-NAMES = """type subtype is_error terminal_reason result errors message content total_cost_usd permission_denials tool_name
-session_id error is_api_error_message api_error_status"""
+NAMES = """type subtype is_error terminal_reason result errors message content total_cost_usd permission_denials
+tool_name session_id error is_api_error_message api_error_status"""
 KEYS = st.sampled_from(NAMES.split()) | st.text(max_size=5)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.just("\ud800"),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=6),
     max_leaves=20,
 )

@@ -1,0 +1,171 @@
+import asyncio
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from temporalio.testing import ActivityEnvironment
+
+from activities import hosts
+from domain import errors, work
+from integrations.git import mirror, names
+from tests.integrations.git.lab import RUN, Lab, git
+
+
+class Runs:
+    """Which workflow ids are open, and who asked."""
+
+    def __init__(self, *ended: str) -> None:
+        self.ended = set(ended)
+        self.asked: list[str] = []
+
+    async def is_open(self, run: str) -> bool:
+        self.asked.append(run)
+        return run not in self.ended
+
+
+@pytest.fixture
+def runs() -> Runs:
+    return Runs()
+
+
+@pytest.fixture
+def host(tmp_path: Path, runs: Runs) -> hosts.HostActivities:
+    return hosts.HostActivities(mirror.Mirrors.under(tmp_path / "state"), 2, {"claude": "2.1"}, runs.is_open)
+
+
+async def _claim(
+    host: hosts.HostActivities, run: str, *, backend: str = "claude", avoid: str = "", attempt: int = 1
+) -> work.HostLease:
+    environment = ActivityEnvironment()
+    environment.info = dataclasses.replace(environment.info, attempt=attempt)
+    return await environment.run(host.claim_host, work.ClaimHost(run=run, backend=backend, avoid_host=avoid))
+
+
+async def _release(host: hosts.HostActivities, run: str, *, remove_worktree: bool = True) -> None:
+    await ActivityEnvironment().run(host.release_host, work.ReleaseHost(run=run, remove_worktree=remove_worktree))
+
+
+def _leases(host: hosts.HostActivities) -> set[str]:
+    return set(json.loads((host.mirrors.state / "leases.json").read_text())["leases"])
+
+
+async def test_lease_names_the_hosts_own_queue(host: hosts.HostActivities) -> None:
+    lease = await _claim(host, "issue/a/b/1")
+    assert lease.queue == f"fettle-host/{lease.host_id}"
+    assert lease.backend_versions == {"claude": "2.1"}
+    assert lease.host_id == hosts.host_id(host.mirrors.state)
+
+
+async def test_claiming_twice_gives_the_same_lease(host: hosts.HostActivities) -> None:
+    for _ in range(3):
+        assert await _claim(host, "issue/a/b/1") == await _claim(host, "issue/a/b/1")
+    await _claim(host, "issue/a/b/2")
+
+
+async def test_full_host_refuses_and_says_when_to_ask_again(host: hosts.HostActivities) -> None:
+    await _claim(host, "issue/a/b/1")
+    await _claim(host, "issue/a/b/2")
+    with pytest.raises(errors.HostFull, match="all 2 are leased") as full:
+        await _claim(host, "issue/a/b/3")
+    assert full.value.retry_after is not None
+    assert full.value.retry_after.total_seconds() == 2
+    await _claim(host, "issue/a/b/2")  # who has a slot keeps it
+
+
+async def test_released_slot_is_free_and_releasing_twice_is_no_error(host: hosts.HostActivities) -> None:
+    await _claim(host, "issue/a/b/1")
+    await _claim(host, "issue/a/b/2")
+    await _release(host, "issue/a/b/1")
+    await _release(host, "issue/a/b/1")
+    await _claim(host, "issue/a/b/3")
+    assert _leases(host) == {"issue/a/b/2", "issue/a/b/3"}
+
+
+async def test_leases_survive_a_restart(host: hosts.HostActivities, runs: Runs) -> None:
+    await _claim(host, "issue/a/b/1")
+    again = hosts.HostActivities(mirror.Mirrors.under(host.mirrors.state), 1, {"claude": "2.1"}, runs.is_open)
+    with pytest.raises(errors.HostFull):
+        await _claim(again, "issue/a/b/2")
+    assert (await _claim(again, "issue/a/b/1")).host_id == hosts.host_id(host.mirrors.state)
+
+
+async def test_concurrent_claims_never_exceed_the_slots(host: hosts.HostActivities) -> None:
+    claims = await asyncio.gather(*(_claim(host, f"issue/a/b/{n}") for n in range(1, 21)), return_exceptions=True)
+    assert sum(isinstance(claim, work.HostLease) for claim in claims) == 2
+    assert len(_leases(host)) == 2
+
+
+async def test_ended_runs_lose_their_slot_when_the_host_is_full(host: hosts.HostActivities, runs: Runs) -> None:
+    await _claim(host, "issue/a/b/1")
+    runs.ended.add("issue/a/b/1")
+    await _claim(host, "issue/a/b/2")
+    assert runs.asked == []  # nobody is asked while there is room
+    await _claim(host, "issue/a/b/3")
+    assert _leases(host) == {"issue/a/b/2", "issue/a/b/3"}
+
+
+async def test_lease_stays_when_nobody_can_say_whether_the_run_is_open(tmp_path: Path) -> None:
+    async def unreachable(run: str) -> bool:
+        raise ConnectionError("the server is away")
+
+    host = hosts.HostActivities(mirror.Mirrors.under(tmp_path / "state"), 1, {"claude": ""}, unreachable)
+    await _claim(host, "issue/a/b/1")
+    with pytest.raises(errors.HostFull):
+        await _claim(host, "issue/a/b/2")
+    assert _leases(host) == {"issue/a/b/1"}
+
+
+async def test_lease_that_was_claimed_anew_while_it_was_asked_about_stays(tmp_path: Path) -> None:
+    """The answer 'ended' was about the former execution of the run."""
+    answered = asyncio.Event()
+
+    async def ended(run: str) -> bool:
+        await _release(host, "issue/a/b/1")
+        await _claim(host, "issue/a/b/1")
+        answered.set()
+        return False
+
+    host = hosts.HostActivities(mirror.Mirrors.under(tmp_path / "state"), 1, {"claude": ""}, ended)
+    await _claim(host, "issue/a/b/1")
+    with pytest.raises(errors.HostFull):
+        await _claim(host, "issue/a/b/2")
+    assert answered.is_set()
+    assert _leases(host) == {"issue/a/b/1"}
+
+
+async def test_lost_host_waits_for_others_and_then_takes_the_run_back(host: hosts.HostActivities) -> None:
+    own_id = hosts.host_id(host.mirrors.state)
+    with pytest.raises(errors.HostFull, match="asks for another host"):
+        await _claim(host, "issue/a/b/1", avoid=own_id)
+    await _claim(host, "issue/a/b/1", avoid=own_id, attempt=6)
+    await _claim(host, "issue/a/b/2", avoid="another-host")
+
+
+async def test_missing_agent_is_looked_for_elsewhere_and_then_reported(host: hosts.HostActivities) -> None:
+    with pytest.raises(errors.HostFull, match="codex"):
+        await _claim(host, "issue/a/b/1", backend="codex")
+    with pytest.raises(errors.AgentUnavailable, match="has claude: install codex"):
+        await _claim(host, "issue/a/b/1", backend="codex", attempt=6)
+
+
+async def test_host_id_is_made_once(tmp_path: Path) -> None:
+    ids = await asyncio.gather(*(asyncio.to_thread(hosts.host_id, tmp_path / "state") for _ in range(8)))
+    assert len(set(ids)) == 1
+    assert hosts.host_id(tmp_path / "other") != ids[0]
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["host-id"]
+
+
+async def test_release_removes_the_worktree_and_its_refs(tmp_path: Path, runs: Runs) -> None:
+    lab = Lab(tmp_path)
+    await lab.prepare()
+    lab.commit({"a.txt": "a\n"})
+    await lab.integrate()
+    host = hosts.HostActivities(lab.mirrors, 1, {"claude": ""}, runs.is_open)
+    await _claim(host, RUN)
+    await _release(host, RUN, remove_worktree=False)
+    assert lab.clone.exists()
+    await _release(host, RUN)
+    assert not lab.clone.parent.exists()
+    assert names.run_slug(RUN) not in git(lab.source.path, "for-each-ref")
+    assert (await lab.prepare()).resumed_from_push
