@@ -4,9 +4,11 @@ import asyncio
 import fcntl
 import os
 import secrets
+import shutil
 import socket
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 from temporalio import activity
 
+from activities import turn_process
 from domain import errors, refs, wire, work
 from integrations.git import clones, mirror, names
 
@@ -45,15 +48,14 @@ def host_id(state: Path) -> str:
     state.mkdir(parents=True, exist_ok=True)
     place = state / "host-id"
     if not place.exists():
-        made = f"{refs.slug(socket.gethostname(), 40) or 'host'}-{secrets.token_hex(3)}\n"
-        fresh = state / f"host-id.{os.getpid()}"
-        fresh.write_text(made)
+        fd, fresh = tempfile.mkstemp(prefix="host-id.", dir=state)
         try:
-            os.link(fresh, place)  # unlike a rename it does not replace what another process has just made
-        except FileExistsError:
-            pass
+            with os.fdopen(fd, "w") as file:
+                file.write(f"{refs.slug(socket.gethostname(), 40) or 'host'}-{secrets.token_hex(3)}\n")
+            with suppress(FileExistsError):
+                os.link(fresh, place)  # unlike a rename it does not replace what somebody else has just made
         finally:
-            fresh.unlink()
+            os.unlink(fresh)
     return place.read_text().strip()
 
 
@@ -141,6 +143,7 @@ class HostActivities:
         clone = clones.RunClone.of(self.mirrors.state, run)
         note = await asyncio.to_thread(clone.read_note)
         await asyncio.to_thread(clone.remove)
+        await asyncio.to_thread(shutil.rmtree, turn_process.Room.of(self.mirrors.state, run).root, ignore_errors=True)
         if note is not None:
             source = self.mirrors.of(note.repo)
             for ref in (names.agent_ref(run), names.snapshot_ref(run)):

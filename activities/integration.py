@@ -6,7 +6,7 @@ from typing import Final
 
 from temporalio import activity
 
-from activities import artifact_store, worktree
+from activities import artifact_store, heartbeats, worktree
 from domain import artifacts, errors, safety, wire, work
 from integrations.forge.port import Forge
 from integrations.git import checks, clones, facts, mirror, runner, snapshot, untrusted
@@ -45,9 +45,10 @@ class IntegrationActivities:
             RefMoved: the branch on the forge is at a commit that neither the caller nor this worktree knows.
             GitFailed: git could not, for a reason that may pass.
         """
-        async with worktree.heartbeating():
+        async with heartbeats.beating():
             source = self.mirrors.of(request.repo)
             clone = clones.RunClone.of(self.mirrors.state, request.run)
+            await asyncio.to_thread(clone.finish_renewal)
             note = self._note(clone, request)
             imported = await source.import_commits(clone.path, request.run, self.import_limits)
             # Checked before anything unfolds these trees: a few hundred bytes can name more files than a disk holds.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from temporalio import activity
 
+from activities import heartbeats
 from domain import forge, review, tasks, wire
 from domain.brief import bounded
 from domain.redaction import Redactor
@@ -31,7 +32,8 @@ class JudgementActivities:
             errors.JudgeFailed: no usable answer; the rules' triage stands.
         """
         inputs = {"issue": str(request.issue), "title": request.title, "body": bounded(request.body, 3000)}
-        return await self.judge.ask("triage", inputs, TriageAdvice, run=request.issue.workflow_id)
+        async with heartbeats.beating():
+            return await self.judge.ask("triage", inputs, TriageAdvice, run=request.issue.workflow_id)
 
     @activity.defn(name=wire.JUDGE_REVIEW)
     async def judge_review(self, request: tasks.JudgeReview) -> review.Review:
@@ -50,7 +52,8 @@ class JudgementActivities:
             "diff": self.redactor.redact(bounded(diff, DIFF_LIMIT)),
             "warnings": [f"{w.path}:{w.line} {w.rule}" for w in request.warnings],
         }
-        advice = await self.judge.ask("review", inputs, review.Advice, run=request.issue.workflow_id)
+        async with heartbeats.beating():
+            advice = await self.judge.ask("review", inputs, review.Advice, run=request.issue.workflow_id)
         return review.from_advice(request.head_sha, advice, by=self.judge.name)
 
 

@@ -2,19 +2,18 @@
 
 import asyncio
 import os
-import shutil
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from temporalio import activity
 
-from activities import artifact_store, worktree
+from activities import artifact_store, heartbeats, worktree
 from domain import errors, refs, safety, wire, work
 from integrations.forge.port import Forge
 from integrations.git import clones, mirror, names
@@ -55,7 +54,7 @@ class VerificationActivities:
         Raises:
             GitFailed: the commit could not be checked out.
         """
-        async with worktree.heartbeating():
+        async with heartbeats.beating():
             source = self.mirrors.of(request.repo)
             await self._have(source, request.repo, request.sha)
             async with self._checkout(source, request) as checkout:
@@ -107,7 +106,7 @@ class VerificationActivities:
         """The commit's files with a repository of its own that holds this one commit: what runs there is not told
         where the mirror is."""
         folder = self.mirrors.state / "verify" / names.run_slug(request.run)
-        await asyncio.to_thread(_remove, folder)  # left by an attempt whose worker was killed
+        await asyncio.to_thread(clones.remove_tree, folder)  # left by an attempt whose worker was killed
         folder.mkdir(mode=0o700, parents=True)
         try:
             attempt = Path(tempfile.mkdtemp(dir=folder))
@@ -117,9 +116,4 @@ class VerificationActivities:
             await clones.check_out_alone(source, checkout.files, request.sha, self.identity)
             yield checkout
         finally:
-            await process.uncancelled(asyncio.to_thread(_remove, folder))
-
-
-def _remove(folder: Path) -> None:
-    with suppress(FileNotFoundError):
-        shutil.rmtree(folder)
+            await process.uncancelled(asyncio.to_thread(clones.remove_tree, folder))

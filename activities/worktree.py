@@ -1,35 +1,14 @@
 """Prepare a run's worktree: its own clone of the mirror, found again as it was or built from what is pushed."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
 
 from temporalio import activity
 
+from activities import heartbeats
 from domain import errors, refs, wire, work
 from integrations.forge.port import Forge
 from integrations.git import clones, mirror, names, runner, untrusted
-
-_BEAT_SECONDS: Final = 5.0
-"""Well below the heartbeat time-out of every activity that works on a host's disk."""
-
-
-@asynccontextmanager
-async def heartbeating() -> AsyncIterator[None]:
-    """Heartbeat while the body waits for git or a command; a cancellation reaches the body by way of it."""
-
-    async def beat() -> None:
-        while True:
-            activity.heartbeat()
-            await asyncio.sleep(_BEAT_SECONDS)
-
-    task = asyncio.create_task(beat())
-    try:
-        yield
-    finally:
-        task.cancel()
 
 
 async def remote_of(forge: Forge, repo: refs.Repository) -> mirror.Remote:
@@ -54,7 +33,7 @@ class WorktreeActivities:
             ConfigurationError: the forge has no such base branch.
             GitFailed: git could not, for a reason that may pass.
         """
-        async with heartbeating():
+        async with heartbeats.beating():
             source = self.mirrors.of(request.repo)
             await source.fetch(await remote_of(self.forge, request.repo))
             base_tip = await source.branch(request.base_branch)
@@ -65,6 +44,7 @@ class WorktreeActivities:
                 )
             pushed = await source.branch(request.branch)
             clone = clones.RunClone.of(self.mirrors.state, request.run)
+            await asyncio.to_thread(clone.finish_renewal)
             if not request.start_fresh and (kept := await self._find(source, clone, request, base_tip, pushed)):
                 return kept
             return await self._build(source, clone, request, base_tip, pushed)

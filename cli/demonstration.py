@@ -94,4 +94,6 @@ def _report(result: trial.Result, made: background.Installation, *, keep: bool) 
             ("look around", f"FETTLE_STATE_DIR={made.state} fettle fleet --all"),
             ("start it again", f"fettle up --state {made.state}"),
         ]
+    else:
+        lines.append(("look around", "nothing is left running; fettle demo --keep leaves it, with the pages above"))
     story.summary(lines)

@@ -82,9 +82,9 @@ def _view(shown: Sequence[listing.Row], total: int, only: listing.Filter) -> con
     now = datetime.now(UTC)
     needing = sum(row.needs_human for row in shown)
     more = f", {total - len(shown)} more are not shown (narrow with --repo or --phase)" if total > len(shown) else ""
-    footer = text.Text(f"{total} runs{more}", style="dim")
+    footer = text.Text(f"{total} run{'' if total == 1 else 's'}{more}", style="dim")
     if needing:
-        footer.append(f"; {needing} need a person: fettle explain RUN", style="yellow")
+        footer.append(f"; {needing} need{'s' if needing == 1 else ''} a person: fettle explain RUN", style="yellow")
     return console.Group(render.grid(_COLUMNS, [_cells(row, now) for row in shown]), footer)
 
 

@@ -91,12 +91,13 @@ async def cancel(client: Client, issue: refs.Issue, reason: str) -> None:
         NoSuchRun: see there.
         failures.Failed: it has ended already.
     """
-    try:
-        await client.get_workflow_handle(issue.workflow_id).cancel(reason=reason, rpc_timeout=QUERY_TIMEOUT)
-    except RPCError as failed:
-        if failed.status is RPCStatusCode.NOT_FOUND:
-            raise await _ended(client, issue) from failed
-        raise
+    # The server accepts the cancellation of a run that has ended, and does nothing.
+    found = await describe(client, issue)
+    if found.status is not WorkflowExecutionStatus.RUNNING:
+        raise _has_ended(issue, found)
+    await client.get_workflow_handle(issue.workflow_id, run_id=found.run_id).cancel(
+        reason=reason, rpc_timeout=QUERY_TIMEOUT
+    )
 
 
 async def wait_closed(client: Client, issue: refs.Issue, seconds: float) -> WorkflowExecutionDescription | None:
@@ -116,6 +117,10 @@ async def _ended(client: Client, issue: refs.Issue) -> failures.Failed:
     found = await describe(client, issue)
     if found.status is WorkflowExecutionStatus.RUNNING:
         return NotAnswered(f"{issue} changed while it was asked: repeat the command")
+    return _has_ended(issue, found)
+
+
+def _has_ended(issue: refs.Issue, found: WorkflowExecutionDescription) -> failures.Failed:
     word = found.status.name.lower() if found.status else "closed"
     return failures.Failed(f"{issue} has ended ({word}): fettle retry {issue} starts it again")
 

@@ -160,6 +160,8 @@ class Teller(AbstractContextManager["Teller"]):
         if story.links:
             whole.add_row(text.Text())
             links = table.Table.grid(padding=(0, 2))
+            links.add_column()
+            links.add_column(overflow="fold")  # a shortened address cannot be opened
             for name, url in story.links.items():
                 links.add_row(text.Text(render.clean(name), style="dim"), text.Text(render.clean(url), style="cyan"))
             whole.add_row(links)

@@ -234,6 +234,8 @@ async def play(plan: Plan) -> tuple[Result, background.Installation]:
                 result = await watch.result(await watch.to_the_end(plan.seconds))
                 if plan.after is not None:
                     await plan.after(floor, result)
+                if made.ours and not plan.keep:
+                    teller.story.doing = "everything is being stopped"
         return result, made
 
 

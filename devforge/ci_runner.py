@@ -158,7 +158,7 @@ async def _copy(process: asyncio.subprocess.Process, log: Path) -> None:
 
 
 def _report(forge: state.Forge, job: database.Row, log: Path, ended: Ended) -> None:
-    tail = read_tail(log)
+    tail = read_tail(log).rstrip("\n")
     conclusion = {0: "success", None: "timed_out"}.get(ended.code, "failure")
     if ended.code is None and not ended.words.startswith("no end"):
         conclusion = "failure"

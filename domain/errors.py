@@ -24,6 +24,7 @@ FettleError
 ├── JudgeFailed               retry        a judgement could not be had; never counts as a verdict
 ├── HostFull                  benign       every slot of the host is leased
 ├── ChecksPending             benign       CI has not finished; the wait goes on
+├── NothingNew                benign       what is watched has not changed; the wait goes on
 ├── ConfigurationError        human        a key, a value or a file is wrong
 └── Refused                   final        a person asked for something the state does not allow
 

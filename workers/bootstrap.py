@@ -12,7 +12,6 @@ from importlib import metadata
 from typing import Any
 
 import structlog
-import uvicorn
 from temporalio import client, service, worker
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion, WorkflowIDConflictPolicy
 
@@ -38,7 +37,7 @@ from integrations.forge.port import Forge
 from integrations.git.mirror import Mirrors
 from store.engine import Store, open_store
 from web import app, dispatch, waker
-from workers import connection, logging, schedules, topology
+from workers import connection, health, http_server, logging, schedules, topology
 from workers.settings import Settings
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -92,6 +91,7 @@ async def run_control(settings: Settings) -> None:
             ),
             **_options(topology.CONTROL, topology.CONTROL.max_activities),
         )
+        await stack.enter_async_context(health.serving(settings.health_address, temporal))
         await stack.enter_async_context(control)
         if "TEMPORAL_WORKER_BUILD_ID" not in os.environ:  # Kubernetes' controller rolls versions out itself
             await _make_current(temporal, version)
@@ -135,6 +135,7 @@ async def run_agents(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         host = host_id(state)
         temporal = await connection.connect(f"agents-{host}", state=settings.state_dir)
+        await stack.enter_async_context(health.serving(settings.health_address, temporal))
         forge = await stack.enter_async_context(_forge(settings))
         agents = _agent_settings(settings)
         backends = registry.backends(agents)
@@ -186,23 +187,9 @@ async def run_web(settings: Settings) -> None:
         )
         secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else ""
         intake = app.create_app(store.inbox, dispatcher, secret, lambda: datetime.now(UTC))
-        server = uvicorn.Server(
-            uvicorn.Config(
-                intake,
-                host=settings.web_host,
-                port=settings.web_port,
-                log_config=None,
-                access_log=False,
-                timeout_graceful_shutdown=5,
-            )
-        )
-        serving = asyncio.create_task(server.serve())
-        while not server.started and not serving.done():  # uvicorn has no event for it
-            await asyncio.sleep(0.02)
-        if serving.done():
-            raise SystemExit(3)
-        _announce("web")
-        await serving
+        await stack.enter_async_context(health.serving(settings.health_address, temporal))
+        await stack.enter_async_context(http_server.listening(intake, settings.web_host, settings.web_port))
+        await _until_stopped("web")
 
 
 def _options(row: topology.Row, slots: int) -> dict[str, Any]:
@@ -234,7 +221,7 @@ def _open_probe(temporal: client.Client) -> Any:
 def _agent_settings(settings: Settings) -> registry.AgentSettings:
     recorded = settings.scripted
     return registry.AgentSettings(
-        claude=ClaudeSettings(credentials_file=settings.claude_credentials_file),
+        claude=ClaudeSettings(credentials_file=settings.claude_credentials_file, sandboxed=settings.claude_sandboxed),
         scripted=ScriptedSettings(
             script=recorded if recorded and not recorded.is_dir() else None,
             folder=recorded if recorded and recorded.is_dir() else None,

@@ -93,6 +93,9 @@ class Settings(BaseSettings):
     claude_credentials_file: AbsolutePath | None = None
     """Credentials file of the Claude CLI that agents get a copy of. None: the agent host's own login."""
 
+    claude_sandboxed: bool = False
+    """Your statement that agents run in a container or VM of their own: as root, Claude Code works only with it."""
+
     forge: ForgeConnection = Field(default_factory=ForgeConnection)
     webhook_secret: SecretStr | None = None
     webhook_secret_file: AbsolutePath | None = None
@@ -108,6 +111,9 @@ class Settings(BaseSettings):
     gate_poll_seconds: float = Field(default=3600, ge=1, le=86400)
     """How often a run that waits at its merge gate reads the forge again when no webhook tells."""
     log_level: LogLevel = "info"
+    health_address: str = Field(default="", pattern=r"^$|^[\w.\[\]:-]+:\d{1,5}$")
+    """`host:port` where a worker answers GET /healthz (its event loop turns) and /readyz (Temporal answers too).
+    Empty: it does not listen."""
     build_id: str = ""
     """Version of the worker deployment. Empty: derived from the installed code."""
 

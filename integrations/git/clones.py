@@ -102,36 +102,45 @@ class RunClone:
         with self._beside() as fresh:
             await build(source, fresh, start, identity)
             await source.git.run("read-tree", "--reset", "HEAD", at=runner.Place(fresh / ".git"))
+            os.rename(fresh / ".git", self._next_git)
             await asyncio.to_thread(self._put_away, self.path / ".git")
-            os.rename(fresh / ".git", self.path / ".git")
+            self.finish_renewal()
+
+    def finish_renewal(self) -> None:
+        """Put the fresh `.git` in place that a worker had made whole before it died; nothing to do is no error."""
+        if self._next_git.exists() and not os.path.lexists(self.path / ".git"):
+            os.rename(self._next_git, self.path / ".git")
 
     def remove(self) -> None:
         """Remove the clone and its note; nothing there is no error."""
-        with suppress(FileNotFoundError):
-            shutil.rmtree(self.home)
+        remove_tree(self.home)
 
     @property
     def _note(self) -> Path:
         return self.home / "clone.json"
 
+    @property
+    def _next_git(self) -> Path:
+        return self.home / "next.git"
+
     @contextmanager
     def _beside(self) -> Iterator[Path]:
         """A fresh directory on the same file system, outside of what the agent can write; removed if it stays."""
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left in (*self.home.glob(f"{_FRESH_PREFIX}*"), *self.home.glob(f"{_OLD_PREFIX}*")):
-            _remove(left)
+        for left in (*self.home.glob(f"{_FRESH_PREFIX}*"), *self.home.glob(f"{_OLD_PREFIX}*"), self._next_git):
+            remove_tree(left)
         folder = Path(tempfile.mkdtemp(prefix=_FRESH_PREFIX, dir=self.home))
         try:
             yield folder
         finally:
-            _remove(folder)
+            remove_tree(folder)
 
     def _put_away(self, path: Path) -> None:
         """Remove whatever is at `path`; renamed first, so that at its place there is all of it or nothing."""
         old = Path(tempfile.mkdtemp(prefix=_OLD_PREFIX, dir=self.home))
         with suppress(FileNotFoundError):
             os.rename(path, old / "it")
-        _remove(old)
+        remove_tree(old)
 
 
 async def build(source: mirror.Mirror, folder: Path, start: Start, identity: Identity) -> None:
@@ -186,9 +195,14 @@ def _quoted(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _remove(path: Path) -> None:
+def remove_tree(folder: Path) -> None:
+    """Remove a directory, also one whose parts were made unwritable; nothing there is no error."""
     with suppress(FileNotFoundError):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        try:
+            shutil.rmtree(folder)
+        except PermissionError:
+            for path, below, _ in os.walk(folder):
+                for each in (path, *(os.path.join(path, name) for name in below)):
+                    if not os.path.islink(each):
+                        os.chmod(each, 0o700)
+            shutil.rmtree(folder)

@@ -170,9 +170,9 @@ class Mirror:
             UnsafeWork: the clone is not laid out as it was made, or its objects are broken, missing or too many.
         """
         sha = await asyncio.to_thread(untrusted.head_sha, clone)
-        with tempfile.TemporaryDirectory(prefix="import-", dir=self.git.scratch) as folder:
-            quarantine = runner.Place(Path(folder))
-            await self.git.run("init", "--bare", "--quiet", "--template=", "--end-of-options", folder)
+        with self.git.folder("import") as folder:
+            quarantine = runner.Place(folder)
+            await self.git.run("init", "--bare", "--quiet", "--template=", "--end-of-options", str(folder))
             (quarantine.git_dir / "objects" / "info" / "alternates").write_text(f"{self.objects}\n")
             packs = await asyncio.to_thread(untrusted.copy_objects, clone, quarantine.git_dir / "objects", limits)
             steps = [("index-pack", "--strict", str(pack)) for pack in packs]
@@ -182,7 +182,7 @@ class Mirror:
             await self._take_over(
                 sha,
                 *("fetch", "--force", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--quiet"),
-                *("--end-of-options", folder, f"+refs/heads/import:{names.agent_ref(run)}"),
+                *("--end-of-options", str(folder), f"+refs/heads/import:{names.agent_ref(run)}"),
                 at=self.place,
             )
         return sha
@@ -296,7 +296,9 @@ class Mirrors:
         state = state.absolute()  # git is started elsewhere
         scratch = state / "git"
         scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return cls(state, runner.Runner(scratch, environment or {}), allow_file_remotes)
+        git = runner.Runner(scratch, environment or {})
+        git.sweep()
+        return cls(state, git, allow_file_remotes)
 
     def of(self, repo: refs.Repository) -> Mirror:
         """The mirror of a repository, whether it was fetched before or not.

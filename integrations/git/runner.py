@@ -10,6 +10,7 @@ never an argument, part of a URL, configuration or an environment variable.
 import asyncio
 import os
 import re
+import shutil
 import signal
 import tempfile
 import time
@@ -49,9 +50,9 @@ Username*) sed -n 1p "$FETTLE_GIT_CREDENTIALS" ;;
 Password*) sed -n 2p "$FETTLE_GIT_CREDENTIALS" ;;
 esac
 """
-_CREDENTIALS_PREFIX: Final = "credentials-"
-_LEFT_BEHIND_SECONDS: Final = 3600
-"""Older than any command may take: a credentials file of this age was left by a worker that was killed."""
+_TEMPORARY: Final = ".in-use-"
+_LEFT_BEHIND_SECONDS: Final = 2 * 3600
+"""Longer than any use of a temporary file: one of this age was left by a worker that was killed."""
 _MOST_STDERR: Final = 64 * 1024
 _CHUNK: Final = 64 * 1024
 
@@ -120,6 +121,20 @@ class Runner:
     scratch: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     timeout_seconds: float = 300
+
+    def sweep(self) -> None:
+        """Remove what killed workers left in `scratch`; called when a worker starts."""
+        oldest = time.time() - _LEFT_BEHIND_SECONDS
+        for path in self.scratch.glob(f"*{_TEMPORARY}*"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < oldest:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    @contextmanager
+    def folder(self, purpose: str) -> Iterator[Path]:
+        """A temporary directory of ours in `scratch`."""
+        with tempfile.TemporaryDirectory(prefix=f"{purpose}{_TEMPORARY}", dir=self.scratch) as path:
+            yield Path(path)
 
     async def run(
         self,
@@ -195,8 +210,7 @@ class Runner:
         if credentials is None:
             yield _Home(empty)
             return
-        self._remove_left_behind()
-        fd, name = tempfile.mkstemp(prefix=_CREDENTIALS_PREFIX, dir=self.scratch)  # made with mode 0600
+        fd, name = tempfile.mkstemp(prefix=f"credentials{_TEMPORARY}", dir=self.scratch)  # made with mode 0600
         try:
             with os.fdopen(fd, "w") as file:
                 file.write(f"{credentials.username}\n{credentials.token}\n")
@@ -213,13 +227,6 @@ class Runner:
             os.chmod(name, 0o700)
             os.replace(name, program)
         return program
-
-    def _remove_left_behind(self) -> None:
-        oldest = time.time() - _LEFT_BEHIND_SECONDS
-        for path in self.scratch.glob(f"{_CREDENTIALS_PREFIX}*"):
-            with suppress(FileNotFoundError):
-                if path.stat().st_mtime < oldest:
-                    path.unlink()
 
 
 @dataclass(frozen=True)
@@ -284,12 +291,15 @@ async def _run(
 
 async def _end(process: asyncio.subprocess.Process) -> None:
     """Kill the whole group and collect git, also when this task is cancelled meanwhile."""
-    if process.returncode is None:
+    killed = process.returncode is None
+    if killed:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        await asyncio.shield(process.wait())
-    # Of a pipe that was not read to its end, only the transport can be closed; asyncio offers no other way to it.
+    # `wait` may wait for the end of every pipe, and one that is no longer read never comes to it. asyncio offers no
+    # other way to close them than its own transport.
     process._transport.close()  # type: ignore[attr-defined]  # see the line above
+    if killed:
+        await asyncio.shield(process.wait())
 
 
 async def _feed(process: asyncio.subprocess.Process, stdin: bytes) -> None:

@@ -7,7 +7,6 @@ says nothing. Submodules are left alone altogether: asking for their state would
 
 import os
 import stat
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -54,8 +53,8 @@ async def commit_leftovers(
     """
     ref = names.snapshot_ref(run)
     made_before = await source.resolve(ref) == head  # then the clone was moved to that commit by an earlier attempt
-    with tempfile.TemporaryDirectory(prefix="index-", dir=source.git.scratch) as folder:
-        place = runner.Place(source.path, work_tree=clone, index=Path(folder, "index"))
+    with source.git.folder("index") as folder:
+        place = runner.Place(source.path, work_tree=clone, index=folder / "index")
         await source.git.run("read-tree", head, at=place)
         listing = await _list(source, clone, place, limits)
         # Removed first: a path that was a file may have become a directory.

@@ -121,17 +121,17 @@ async def test_lease_that_was_claimed_anew_while_it_was_asked_about_stays(tmp_pa
     answered = asyncio.Event()
 
     async def ended(run: str) -> bool:
-        await _release(host, "issue/a/b/1")
-        await _claim(host, "issue/a/b/1")
+        await _release(asked, "issue/a/b/1")
+        await _claim(asked, "issue/a/b/1")
         answered.set()
         return False
 
-    host = hosts.HostActivities(mirror.Mirrors.under(tmp_path / "state"), 1, {"claude": ""}, ended)
-    await _claim(host, "issue/a/b/1")
+    asked = hosts.HostActivities(mirror.Mirrors.under(tmp_path / "state"), 1, {"claude": ""}, ended)
+    await _claim(asked, "issue/a/b/1")
     with pytest.raises(errors.HostFull):
-        await _claim(host, "issue/a/b/2")
+        await _claim(asked, "issue/a/b/2")
     assert answered.is_set()
-    assert _leases(host) == {"issue/a/b/1"}
+    assert _leases(asked) == {"issue/a/b/1"}
 
 
 async def test_lost_host_waits_for_others_and_then_takes_the_run_back(host: hosts.HostActivities) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from domain import errors, work
-from integrations.git import checks, names
+from integrations.git import checks, clones, names
 from tests.integrations.git.lab import BRANCH, HELD_SECRET, RUN, Lab, git, write
 
 PUSHED = work.IntegrationOutcome.PUSHED
@@ -96,6 +96,40 @@ async def test_attempt_that_died_before_the_push_gives_the_same_commit_again(lab
     made = await lab.source.resolve(names.snapshot_ref(RUN))
     hook.unlink()
     assert (await lab.integrate()).head_sha == made
+
+
+async def test_worker_that_died_while_it_renewed_the_clone_is_followed_up(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old `.git` is away, the new one not yet there: the retry must not take the clone for a damaged one."""
+    await lab.prepare()
+    write(lab.clone, {"a.txt": "a\n", "build/cache": "kept\n"})
+    whole = clones.RunClone.finish_renewal
+    monkeypatch.setattr(clones.RunClone, "finish_renewal", _DiesInTheSecondCall())
+    with pytest.raises(_Killed):
+        await lab.integrate()
+    monkeypatch.setattr(clones.RunClone, "finish_renewal", whole)
+    assert not (lab.clone / ".git").exists()
+    done = await lab.integrate()
+    assert done.outcome is PUSHED
+    assert lab.tip() == done.head_sha == git(lab.clone, "rev-parse", "HEAD")
+    assert (lab.clone / "build" / "cache").exists()
+
+
+class _Killed(BaseException):
+    """No clean-up of ours catches it."""
+
+
+class _DiesInTheSecondCall:
+    """The second call is the one that moves the new `.git` to its place."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self) -> None:
+        self.calls += 1
+        if self.calls == 2:
+            raise _Killed
 
 
 async def test_nothing_done_is_no_change_and_pushes_nothing(lab: Lab) -> None:

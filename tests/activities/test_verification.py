@@ -19,21 +19,21 @@ async def lab(tmp_path: Path) -> Lab:
     return made
 
 
-def _activities(lab: Lab, **options: tuple[str, ...]) -> verification.VerificationActivities:
+def _activities(lab: Lab, pass_environment: tuple[str, ...] = ()) -> verification.VerificationActivities:
     return verification.VerificationActivities(
         lab.forge,  # type: ignore[arg-type]  # the two methods it uses
         lab.mirrors,
         lab.store,
         redaction.Redactor(frozenset({HELD_SECRET})),
-        **options,
+        pass_environment=pass_environment,
     )
 
 
 async def _verify(
-    lab: Lab, command: str, *, sha: str = "", seconds: float = 30, **options: tuple[str, ...]
+    lab: Lab, command: str, *, sha: str = "", seconds: float = 30, pass_environment: tuple[str, ...] = ()
 ) -> work.Verification:
     request = work.VerifyCommit(run=RUN, repo=REPO, sha=sha or lab.first, command=command, timeout_seconds=seconds)
-    return await ActivityEnvironment().run(_activities(lab, **options).verify_commit, request)
+    return await ActivityEnvironment().run(_activities(lab, pass_environment).verify_commit, request)
 
 
 async def test_command_runs_on_the_commit_and_not_on_the_agents_files(lab: Lab) -> None:

@@ -93,7 +93,7 @@ def test_every_activity_has_a_wire_name_of_its_own() -> None:
 
 def test_every_wire_name_of_an_activity_is_implemented_and_called() -> None:
     source = (ROOT / "domain" / "wire.py").read_text().split("# --- activities")[1].split("# --- updates")[0]
-    declared = {getattr(wire, line.split(":")[0]) for line in source.splitlines() if line.endswith('"')}
+    declared = {getattr(wire, line.split(":")[0]) for line in source.splitlines() if ': Final = "' in line}
     implemented = {name for _, name in defined_activities()}
     methods = {qualified.rpartition(".")[2]: name for qualified, name in defined_activities()}
     called = {

@@ -13,6 +13,7 @@ import yaml
 
 from store import database
 from tests.deploy import compose_rules
+from workers import settings
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -135,6 +136,23 @@ def test_the_store_url_is_one_the_store_accepts_and_holds_no_password(document: 
         "fettle",
     )
     assert url.password is None
+
+
+def test_the_settings_of_each_fettle_service_are_ones_the_settings_accept(
+    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container with a variable that nobody reads would refuse to start."""
+    secret = tmp_path / "secret"
+    secret.write_text("0123456789abcdef")
+    for name, service in document["services"].items():
+        if not name.startswith("fettle-"):
+            continue
+        with monkeypatch.context() as environment:
+            for key, value in service["environment"].items():
+                if key.startswith("FETTLE_"):
+                    shown = str(secret) if str(value).startswith("/run/secrets/") else str(value)
+                    environment.setenv(key, re.sub(r"\$\{[^}]*\}", "http://forge.test", shown))
+            assert settings.load(state_dir=tmp_path).forge.api_url == "http://forge.test", name
 
 
 FETTLE_COMMANDS = [

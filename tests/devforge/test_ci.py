@@ -82,7 +82,7 @@ async def test_a_hanging_command_is_killed_with_everything_it_started(repository
         await world.eventually(changed, "a survivor", 0.4)
 
 
-async def test_the_environment_of_a_run_is_clean(repository_with: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_environment_of_a_run_is_clean(repository_with: Build) -> None:
     repository = await repository_with({world.CI_FILE: world.ci_file("env | sort")})
     run = await repository.concluded(await repository.work.git("rev-parse", "main"))
     names = {line.partition("=")[0] for line in run["output"]["text"].split("\n")}

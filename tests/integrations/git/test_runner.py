@@ -125,17 +125,24 @@ async def test_credentials_file_is_private_and_gone_afterwards(git: runner.Runne
     assert (await git.run(*_shell(look), credentials=secret)).text.split() == ["600", "fettle", "token-value"]
     with pytest.raises(errors.GitFailed):
         await git.run(*_shell("exit 1"), credentials=secret)
-    assert list(git.scratch.glob("credentials-*")) == []
+    assert list(git.scratch.glob("credentials*")) == []
     seen = (await git.run(*_shell("env"), credentials=secret)).text
     assert "token-value" not in seen
 
 
-async def test_credentials_file_of_a_killed_worker_is_removed(git: runner.Runner) -> None:
-    left, new = git.scratch / "credentials-left", git.scratch / "credentials-new"
+async def test_what_a_killed_worker_left_is_swept_and_what_is_in_use_is_not(git: runner.Runner) -> None:
+    secret = runner.Credentials("u", "t")
+    names_in_use = (await git.run(*_shell('ls "$(dirname "$FETTLE_GIT_CREDENTIALS")"'), credentials=secret)).text
+    [name] = [each for each in names_in_use.split() if each.startswith("credentials")]
+    left, new = git.scratch / name, git.scratch / f"{name}-new"
     for path in (left, new):
         path.write_text("u\nt\n")
     os.utime(left, (1, 1))
-    await git.run("version", credentials=runner.Credentials("u", "t"))
+    with git.folder("index") as folder:
+        os.utime(folder, (1, 1))
+        git.sweep()
+        assert not folder.exists()
+        folder.mkdir()
     assert not left.exists()
     assert new.exists()
 

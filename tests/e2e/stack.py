@@ -1,0 +1,346 @@
+"""A whole installation as its operator starts it: the real `fettle up`, its forge and its agents, to be hurt by a test."""
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import httpx
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError
+
+from activities import artifact_store
+from domain import agent, implement, refs, run, wire
+from sandbox import proc
+from tests.e2e import books, command, people
+from workers import connection, embedded_forge, tether
+
+ROOT: Final = Path(__file__).parents[2]
+SETTINGS: Final = {
+    "FETTLE_DEFAULT_AGENT": "scripted",
+    "FETTLE_CI_POLL_SECONDS": "1",
+    "FETTLE_GATE_POLL_SECONDS": "1",
+    "FETTLE_INTAKE_INTERVAL_SECONDS": "2",
+    "FETTLE_AGENT_SLOTS": "6",
+}
+"""Polls short enough that a test in which every webhook is lost does not wait for minutes."""
+_LOOK_SECONDS: Final = 0.1
+_ANSWER: Final = timedelta(seconds=5)
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command line said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+async def until(
+    look: Callable[[], Awaitable[_T | None] | _T | None], seconds: float, what: Callable[[], str] | str
+) -> _T:
+    """Look until there is an answer; a test that waits in vain says for what."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if isinstance(found, Awaitable):
+            found = await found
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            words = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {seconds:g} s: {words}")
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+class Stack:
+    """One state directory and the `fettle up` that works on it. Starting it again is the same command line."""
+
+    def __init__(self, state: Path, **settings: str) -> None:
+        self.state = state
+        self.scripts = state.parent / f"{state.name}-scripts"
+        self.gates = state.parent / f"{state.name}-gates"
+        for folder in (self.scripts, self.gates):
+            folder.mkdir(parents=True, exist_ok=True)
+        chosen = {**SETTINGS, "FETTLE_SCRIPTED": str(self.scripts), **settings}
+        self.environment = command.environment(FETTLE_OPERATOR="ann", COLUMNS="200", **chosen)
+        self.temporal: Client
+        self.people: people.People
+        self.books: books.Books
+        self._up: subprocess.Popen[bytes] | None = None
+        self._seen: set[proc.Identity] = set()
+
+    # --- life ---
+
+    async def start(self) -> float:
+        """Start `fettle up` and return when it is ready, with the seconds that took."""
+        began = time.monotonic()
+        self.spawn()
+        await self.ready()
+        return time.monotonic() - began
+
+    def spawn(self) -> None:
+        """Start `fettle up`; the kernel ends it with this process."""
+        log = self.state.with_suffix(".up.log")
+        tied = (sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), str(int(signal.SIGTERM)))
+        up = (sys.executable, "-m", "cli.main", "up", "--state", str(self.state), "--ports", "auto", "--json")
+        with log.open("ab") as output:
+            self._up = subprocess.Popen(
+                [*tied, *up], env=self.environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+
+    async def ready(self, seconds: float = 60) -> None:
+        """Wait until every part is ready, then connect."""
+        process = self._up
+        assert process is not None
+
+        def look() -> dict[str, Any] | None:
+            assert process.poll() is None, f"fettle up ended: {self.state.with_suffix('.up.log').read_text()[-2000:]}"
+            found = self.up()
+            return found if found.get("ready") and found.get("pid") == process.pid else None
+
+        up = await until(look, seconds, lambda: f"fettle up ready, {self.up().get('states')}")
+        self._remember()
+        self.temporal = await connection.connect("test", address=up["temporal_address"])
+        http = httpx.AsyncClient(base_url=up["forge_url"], timeout=60, trust_env=False)
+        self.people = people.People(
+            http, embedded_forge.admin_token(self.state), f"{up['web_url']}/webhooks/github", self._webhook_secret()
+        )
+        self.books = books.Books(http, self.people.admin, self.state / embedded_forge.FOLDER)
+
+    @property
+    def running(self) -> bool:
+        return self._up is not None and self._up.poll() is None
+
+    @property
+    def web_url(self) -> str:
+        return str(self.up()["web_url"])
+
+    def up(self) -> dict[str, Any]:
+        return connection.read_up(self.state) or {}
+
+    def process(self, name: str) -> proc.Identity:
+        """The living process of a part: temporal, devforge, control, agents or web."""
+        up = self.up()
+        found = proc.Identity(int(up["processes"][name]), int(up["started"][name]))
+        self._seen.add(found)
+        return found
+
+    async def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> proc.Identity:
+        """Signal a part, and wait until that process is gone; the supervisor then starts another."""
+        killed = await until(lambda: self._alive(name), 30, f"a living {name}")
+        proc.send(killed, number)
+        await until(lambda: not proc.is_alive(killed), 30, f"the end of {name} after {number.name}")
+        return killed
+
+    async def kill_all(self, number: signal.Signals) -> None:
+        """Signal `fettle up` itself and wait for its end, and for that of all it started."""
+        assert self._up is not None
+        self._remember()
+        self._up.send_signal(number)
+        await until(lambda: not self.running, 60, f"the end of fettle up after {number.name}")
+        await until(lambda: not self._left(), 15, lambda: f"the end of what fettle up had started: {self._left()}")
+
+    async def stop(self) -> None:
+        """End everything; nothing may be left."""
+        if self.running:
+            try:
+                await self.kill_all(signal.SIGTERM)
+            finally:
+                if self._up is not None and self.running:
+                    self._up.kill()
+                    self._up.wait()
+        for left in self._left():
+            proc.send(left, signal.SIGKILL)
+
+    def _alive(self, name: str) -> proc.Identity | None:
+        with suppress(KeyError, TypeError):
+            found = self.process(name)
+            return found if proc.is_alive(found) else None
+        return None
+
+    def _remember(self) -> None:
+        up = self.up()
+        for name, pid in up.get("processes", {}).items():
+            if name in up["started"]:
+                self._seen.add(proc.Identity(pid, up["started"][name]))
+
+    def _left(self) -> list[proc.Identity]:
+        return [each for each in self._seen if proc.is_alive(each)]
+
+    def _webhook_secret(self) -> str:
+        return (self.state / "secrets" / "webhook-secret").read_text().strip()
+
+    async def fettle(self, *words: str, **settings: str) -> Answer:
+        """Run one command as an operator in another terminal does."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "cli.main", *words),
+            env={**self.environment, "FETTLE_STATE_DIR": str(self.state), **settings},
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        async with asyncio.timeout(90):
+            out, err = await process.communicate()
+        return Answer(process.returncode or 0, out.decode(), err.decode())
+
+    # --- runs ---
+
+    async def repository(self, name: str, files: Mapping[str, str], *policy: str, ci: str = "true") -> refs.Repository:
+        """A repository with one required check that runs `ci`, registered for runs without a person's approval."""
+        repo = await self.people.repository(name, self.state.parent / f"{self.state.name}-{name}", files, ci)
+        words = ("repo", "add", str(repo), "--mode", "full-auto", "--max-in-flight", "20", *policy)
+        added = await self.fettle(*words, "--json")
+        assert added.code == 0, added.err
+        return repo
+
+    async def ask(self, repo: refs.Repository, title: str, *turns: list[dict[str, Any]]) -> refs.Issue:
+        """File an issue, write what its agent will do, then set the label that starts the run."""
+        issue = await self.people.file(repo, title)
+        self.script(issue, *turns)
+        await self.people.label(issue)
+        return issue
+
+    def script(self, issue: refs.Issue, *turns: list[dict[str, Any]]) -> None:
+        """What the agent of this issue does, turn by turn."""
+        path = self.scripts / f"{issue.repo.owner}__{issue.repo.name}__{issue.number}.json"
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps({"name": str(issue), "turns": [{"steps": steps} for steps in turns]}))
+        fresh.replace(path)
+
+    def gate(self, name: str) -> "Gate":
+        """A place in a script where the agent says that it is there, and waits to be let on."""
+        return Gate(self.gates / name)
+
+    async def state_of(self, issue: refs.Issue) -> run.State | None:
+        """What the run knows; None while nobody answers."""
+        with suppress(RPCError):
+            handle = self.temporal.get_workflow_handle(issue.workflow_id)
+            found: run.State = await handle.query(wire.SNAPSHOT, result_type=run.State, rpc_timeout=_ANSWER)
+            return found
+        return None
+
+    async def round_of(self, issue: refs.Issue) -> implement.State | None:
+        """What the run's implementation round knows."""
+        with suppress(RPCError):
+            handle = self.temporal.get_workflow_handle(f"{issue.workflow_id}/implement")
+            found: implement.State = await handle.query(wire.SNAPSHOT, result_type=implement.State, rpc_timeout=_ANSWER)
+            return found
+        return None
+
+    async def entered(self, issue: refs.Issue, phase: run.Phase, seconds: float = 30) -> run.State:
+        """Wait until the run has been in `phase`, or has ended without it."""
+
+        async def look() -> run.State | None:
+            state = await self.state_of(issue)
+            seen = state and (state.phase is phase or any(m.phase is phase for m in state.marks) or state.closed)
+            return state if seen else None
+
+        return await until(look, seconds, f"{issue} in {phase}")
+
+    async def ended(self, issue: refs.Issue, seconds: float = 60) -> run.State:
+        """Wait for the end of the run, whatever it is."""
+        last: list[run.State] = []
+
+        async def look() -> run.State | None:
+            state = await self.state_of(issue)
+            last[:] = [state] if state else last
+            if state is None or not state.closed or not state.phase.terminal:
+                return None
+            return None if await self.is_open(issue) else state
+
+        def words() -> str:
+            return f"the end of {issue}; last seen: {last[0].model_dump_json(exclude={'body'}) if last else 'nothing'}"
+
+        return await until(look, seconds, words)
+
+    async def merged(self, issue: refs.Issue, seconds: float = 60) -> run.State:
+        """Wait for the end of the run, which must be a merge by us."""
+        state = await self.ended(issue, seconds)
+        assert state.phase is run.Phase.DONE, f"{issue} ended as {state.ending}"
+        assert state.merge.merged_sha, f"{issue} is done without a merge: {state.ending}"
+        return state
+
+    async def is_open(self, issue: refs.Issue) -> bool:
+        return (await self.execution(issue))[1] is WorkflowExecutionStatus.RUNNING
+
+    async def execution(self, issue: refs.Issue) -> tuple[str, WorkflowExecutionStatus | None]:
+        """The id and the status of the newest execution."""
+        described = await self.temporal.get_workflow_handle(issue.workflow_id).describe()
+        return described.run_id, described.status
+
+    # --- agents ---
+
+    async def agent_of(self, issue: refs.Issue, seconds: float = 30) -> "RunningAgent":
+        """The session of the run's present turn, and its living processes."""
+
+        async def look() -> RunningAgent | None:
+            state = await self.round_of(issue)
+            if state is None or state.session is None:
+                return None
+            return self._running(state.session)
+
+        return await until(look, seconds, f"a running agent of {issue}")
+
+    def _running(self, session: agent.Session) -> "RunningAgent | None":
+        name = hashlib.sha256(f"{session.backend}:{session.id}".encode()).hexdigest()[:32]
+        with suppress(OSError, ValueError):
+            record = json.loads((self.state / "host" / "sessions" / f"{name}.json").read_text())
+            found = [proc.Identity(*pair) for pair in record["processes"]]
+            self._seen.update(found)
+            if len(found) == 2 and all(map(proc.is_alive, found)):
+                return RunningAgent(session.id, found[0], found[1])
+        return None
+
+    def events_of(self, issue: refs.Issue, turn: int = 1) -> list[dict[str, Any]]:
+        """The lines that the agent printed in a turn, over all attempts."""
+        path = self.state / "artifacts" / artifact_store.run_key(issue.workflow_id, f"turn-{turn}.jsonl")
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        found = []
+        for line in lines:
+            with suppress(ValueError):  # a line that was cut off by a kill
+                found.append(json.loads(line))
+        return [each for each in found if isinstance(each, dict)]
+
+
+@dataclass(frozen=True)
+class RunningAgent:
+    session: str
+    launcher: proc.Identity
+    program: proc.Identity
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Steps of a script, and the test's side of them."""
+
+    place: Path
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        here = {"run": {"command": f"touch '{self.place}.reached'"}}
+        return [here, {"wait_for_file": {"path": f"{self.place}.open", "seconds": 120}}]
+
+    async def reached(self, seconds: float = 30) -> None:
+        await until(lambda: Path(f"{self.place}.reached").exists(), seconds, f"the agent at {self.place.name}")
+
+    def open(self) -> None:
+        Path(f"{self.place}.open").touch()

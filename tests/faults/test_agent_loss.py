@@ -1,0 +1,105 @@
+"""Whatever is killed in the middle of an agent's turn, the same conversation goes on and ends in one merge."""
+
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from domain import refs
+from sandbox import proc
+from tests.e2e.stack import Gate, RunningAgent, Stack, until
+
+pytestmark = pytest.mark.faults
+
+RESUMED_WITHIN = 45.0
+Name = Callable[[str], str]
+
+
+def _script(gate: Gate) -> list[dict[str, object]]:
+    """Leaves one line a step, so that a step that was played twice is seen in the merged file."""
+    steps = [{"append": {"path": "steps.txt", "content": f"{word}\n"}} for word in ("one", "two", "three", "four")]
+    return [*steps[:2], *gate.steps, *steps[2:], {"say": "done"}]
+
+
+async def _mid_turn(stack: Stack, name: str) -> tuple[refs.Issue, Gate, RunningAgent]:
+    repo = await stack.repository(name, {})
+    gate = stack.gate(name)
+    issue = await stack.ask(repo, "Write four lines", _script(gate))
+    await gate.reached()
+    return issue, gate, await stack.agent_of(issue)
+
+
+async def _resumed(stack: Stack, issue: refs.Issue, lost: RunningAgent, killed_at: float) -> RunningAgent:
+    """Wait for another process of the same session."""
+
+    async def look() -> RunningAgent | None:
+        found = await stack.agent_of(issue, seconds=60)
+        return found if found.program != lost.program else None
+
+    found = await until(look, 60, f"a resumed agent of {issue}")
+    seconds = time.monotonic() - killed_at
+    print(f"resumed {seconds:.1f} s after the kill")  # noqa: T201 - a measurement, shown with -s
+    assert found.session == lost.session
+    assert seconds <= RESUMED_WITHIN
+    return found
+
+
+async def _ends_in_one_merge(stack: Stack, issue: refs.Issue, gate: Gate, session: str) -> None:
+    gate.open()
+    state = await stack.merged(issue)
+    assert state.session is not None
+    assert state.session.id == session
+    sessions = [event for event in stack.events_of(issue) if event["type"] == "session"]
+    assert {event["session_id"] for event in sessions} == {session}
+    assert [event["resumed"] for event in sessions] == [False, True]
+    assert stack.books.show(issue.repo, "steps.txt") == "one\ntwo\nthree\nfour"
+    await stack.books.check_merged_once(issue)
+    stack.books.check_main_was_tested(issue.repo)
+
+
+async def test_killed_agents_worker_resumes_the_same_session(stack: Stack, name: Name) -> None:
+    issue, gate, lost = await _mid_turn(stack, name("worker"))
+    killed_at = time.monotonic()
+    await stack.kill("agents")
+    await _resumed(stack, issue, lost, killed_at)
+    assert not proc.is_alive(lost.program)
+    await _ends_in_one_merge(stack, issue, gate, lost.session)
+
+
+async def test_killed_agent_cli_resumes_the_same_session(stack: Stack, name: Name) -> None:
+    issue, gate, lost = await _mid_turn(stack, name("cli"))
+    killed_at = time.monotonic()
+    assert proc.send(lost.program, signal.SIGKILL)
+    await _resumed(stack, issue, lost, killed_at)
+    assert not proc.is_alive(lost.launcher)
+    await _ends_in_one_merge(stack, issue, gate, lost.session)
+
+
+async def test_killed_launcher_resumes_the_same_session(stack: Stack, name: Name) -> None:
+    issue, gate, lost = await _mid_turn(stack, name("launcher"))
+    killed_at = time.monotonic()
+    assert proc.send(lost.launcher, signal.SIGKILL)
+    await _resumed(stack, issue, lost, killed_at)
+    assert not proc.is_alive(lost.program)
+    await _ends_in_one_merge(stack, issue, gate, lost.session)
+
+
+async def test_worker_and_launcher_killed_together_leave_no_second_agent(stack: Stack, name: Name) -> None:
+    issue, gate, lost = await _mid_turn(stack, name("both"))
+    killed_at = time.monotonic()
+    assert proc.send(lost.launcher, signal.SIGKILL)
+    await stack.kill("agents")
+    await _resumed(stack, issue, lost, killed_at)
+    assert not proc.is_alive(lost.program)
+    await _ends_in_one_merge(stack, issue, gate, lost.session)
+
+
+async def test_stopped_agents_worker_hands_its_turn_to_the_next(stack: Stack, name: Name) -> None:
+    """A deploy stops workers with SIGTERM: the turn is interrupted at once, and continued, not repeated."""
+    issue, gate, lost = await _mid_turn(stack, name("drain"))
+    killed_at = time.monotonic()
+    await stack.kill("agents", signal.SIGTERM)
+    assert not proc.is_alive(lost.program), "a worker that has ended left its agent running"
+    await _resumed(stack, issue, lost, killed_at)
+    await _ends_in_one_merge(stack, issue, gate, lost.session)
