@@ -1,4 +1,4 @@
 """How well Fettle does: benchmarks of the whole installation, each with its goal, and the scoreboard that shows them.
 
-Nothing imports this package; a number in it is measured on processes started as users start them, never computed from a stand-in.
+Nothing imports this package; its numbers are measured on processes started as users start them, never on stand-ins.
 """

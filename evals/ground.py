@@ -1,4 +1,4 @@
-"""An installation to measure: `fettle up` as users start it, repositories whose CI answers at once, an instant agent."""
+"""An installation to measure: `fettle up` as users start it, repositories with instant CI, a scripted agent."""
 
 import asyncio
 import json

@@ -1,8 +1,8 @@
 """What it costs to have thousands of runs wait for a person.
 
 The runs are started at their merge gate: a run's state is also its continue-as-new input, so a run that is given the
-state of one that was implemented, reviewed and tested does from there on exactly what such a run does. Each has an issue
-of its own on the forge; they share one pull request, which every gate watches.
+state of one that was implemented, reviewed and tested does from there on exactly what such a run does. Each has an
+issue of its own on the forge; they share one pull request, which every gate watches.
 """
 
 import asyncio

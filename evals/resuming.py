@@ -41,7 +41,7 @@ async def measure(count: int) -> list[scoreboard.Row]:
 async def _once(place: ground.Ground, repo: refs.Repository, number: int) -> tuple[float, float]:
     """Seconds from the kill to the resumed agent's first words, and to the new process."""
     gate = place.scripts.parent / f"go-{number}"
-    steps = [
+    steps: ground.Script = [
         {"say": "half of the work is done"},
         {"wait_for_file": {"path": str(gate), "seconds": _LONGEST_SECONDS}},
         {"write": {"path": f"decisions/kill-{number}.md", "content": "Decided.\n"}},

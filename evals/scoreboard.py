@@ -42,7 +42,7 @@ class Board(BaseModel):
 
     command: str
     at: datetime = Field(default_factory=lambda: datetime.now(UTC))
-    machine: dict[str, str] = Field(default_factory=lambda: machine())
+    machine: dict[str, str] = Field(default_factory=lambda: machine())  # noqa: PLW0108 - defined below
     rows: list[Row] = []
 
     def as_json(self) -> str:

@@ -37,7 +37,7 @@ from integrations.forge.port import Forge
 from integrations.git.mirror import Mirrors
 from store.engine import Store, open_store
 from web import app, dispatch, waker
-from workers import connection, health, http_server, logging, schedules, topology
+from workers import connection, health, http_server, logging, schedules, topology, versions
 from workers.settings import Settings
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -94,7 +94,8 @@ async def run_control(settings: Settings) -> None:
         await stack.enter_async_context(health.serving(settings.health_address, temporal))
         await stack.enter_async_context(control)
         if "TEMPORAL_WORKER_BUILD_ID" not in os.environ:  # Kubernetes' controller rolls versions out itself
-            await _make_current(temporal, version)
+            await versions.make_current(temporal, version)
+            await versions.take_over(temporal, version)
         await _ensure_fleet(temporal, settings)
         for registration in await store.repositories.list():
             await schedules.ensure_intake(temporal, registration.ref, settings)
@@ -233,29 +234,6 @@ def _versions(backends: Mapping[str, AgentBackend], environment: Mapping[str, st
     """Agent CLIs that can work on this host, with their versions."""
     found = {name: backend.discover(environment) for name, backend in backends.items()}
     return {name: discovery.version for name, discovery in found.items() if discovery.ready}
-
-
-async def _make_current(temporal: client.Client, version: WorkerDeploymentVersion) -> None:
-    """A versioned worker gets nothing until its version is current; the server knows it only after its first poll."""
-    from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
-
-    for _ in range(150):
-        try:
-            await temporal.workflow_service.set_worker_deployment_current_version(
-                SetWorkerDeploymentCurrentVersionRequest(
-                    namespace=temporal.namespace,
-                    deployment_name=version.deployment_name,
-                    build_id=version.build_id,
-                    ignore_missing_task_queues=True,
-                )
-            )
-        except service.RPCError as error:
-            if error.status not in {service.RPCStatusCode.NOT_FOUND, service.RPCStatusCode.FAILED_PRECONDITION}:
-                raise
-            await asyncio.sleep(0.1)
-        else:
-            return
-    raise RuntimeError(f"the server does not know worker version {version} after 15 s")
 
 
 async def _ensure_fleet(temporal: client.Client, settings: Settings) -> None:

@@ -1,6 +1,7 @@
 """The one place that connects to Temporal, and that ends a short-lived client without an abort."""
 
 import asyncio
+import functools
 import json
 import os
 import socket
@@ -12,7 +13,7 @@ from typing import Any, Final, TypeVar
 from temporalio import envconfig
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.runtime import Runtime
+from temporalio.runtime import Runtime, TelemetryConfig
 
 from domain import errors
 
@@ -23,6 +24,9 @@ CONNECT_SECONDS: Final = 5.0
 INTERRUPTED: Final = 130
 _LINGER_SECONDS: Final = 0.1
 _TEMPORAL_PREFIX: Final = "TEMPORAL_"
+
+_QUIET_ROLES: Final = frozenset({"cli", "supervisor"})
+"""Processes whose stdout is their answer: the client core would write its warnings there."""
 
 _Result = TypeVar("_Result")
 _client_made = False
@@ -81,7 +85,8 @@ async def connect(
     to localhost:7233.
 
     Args:
-        role: what this process is, as Temporal shows it: `fettle-<role>@<host>`.
+        role: what this process is, as Temporal shows it: `fettle-<role>@<host>`. The client core of the roles `cli`
+            and `supervisor` logs nothing.
         state: the state directory of `fettle up`.
         address: an embedded server's `host:port`, which goes before everything else.
         runtime: the process's telemetry, for workers.
@@ -101,7 +106,7 @@ async def connect(
                 data_converter=pydantic_data_converter,
                 identity=f"fettle-{role}@{socket.gethostname()}",
                 connect_timeout=timedelta(seconds=seconds),
-                runtime=runtime,
+                runtime=runtime or (_quiet_runtime() if role in _QUIET_ROLES else None),
             )
     except (TimeoutError, RuntimeError, OSError, ValueError) as failed:
         why = f"no answer within {seconds:g} s" if isinstance(failed, TimeoutError) else _reason(failed)
@@ -142,6 +147,11 @@ def read_up(state: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+@functools.cache
+def _quiet_runtime() -> Runtime:
+    return Runtime(telemetry=TelemetryConfig(logging=None))
 
 
 def _options(state: Path | None, address: str) -> tuple[envconfig.ClientConnectConfig, str]:

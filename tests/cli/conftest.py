@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from domain import refs, wire
 from tests.cli import stand_ins, world
+from tests.devforge import world as forge_world
 from workers import connection, embedded, ports
 
 _numbers = itertools.count(1)
@@ -73,3 +74,36 @@ def connected(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def runs(temporal: Client, worker: Worker, connected: str) -> world.World:
     """A place for runs, in a repository that no other test has."""
     return world.World(temporal, refs.Repository(owner="acme", name=f"api{next(_numbers)}"))
+
+
+@pytest.fixture(scope="session")
+def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[forge_world.Server]:
+    """A forge that lives as long as the tests."""
+    running = forge_world.Server(tmp_path_factory.mktemp("forge")).start()
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture
+async def repo(
+    forge: forge_world.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: world.World
+) -> AsyncIterator[str]:
+    """`owner/name` of a repository with one commit that the account `fettle` may push to, and settings that lead to it."""
+    name = f"demo{next(_numbers)}"
+    admin = forge.client(forge_world.ADMIN)
+    tokens = {login: f"ghp_token-of-{login}" for login in ("ada", "fettle", "guest")}
+    for login, token in tokens.items():  # 201 made, 200 was there
+        (await admin.http.post("/_devforge/users", json={"login": login, "token": token})).raise_for_status()
+    owner = forge.client(tokens["ada"])
+    await owner.post("/user/repos", {"name": name})
+    await owner.put(f"/repos/ada/{name}/collaborators/fettle", {"permission": "push"}, 204)
+    work = await forge_world.Work(tmp_path / name, f"{forge.url}/ada/{name}.git", tokens["fettle"]).clone()
+    await work.commit({"app.py": "one = 1\n"}, "start")
+    await work.git("push", "--quiet", "origin", "HEAD:refs/heads/main")
+    for login, token in tokens.items():
+        (tmp_path / f"token-{login}").write_text(token)
+    monkeypatch.setenv("FETTLE_FORGE__API_URL", forge.url)
+    monkeypatch.setenv("FETTLE_FORGE__TOKEN_FILE", str(tmp_path / "token-fettle"))
+    yield f"ada/{name}"
+    await owner.http.aclose()
+    await admin.http.aclose()

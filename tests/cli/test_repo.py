@@ -1,8 +1,6 @@
 """Repositories are registered only when Fettle may work on them, on a real forge, with a real store and schedule."""
 
-import itertools
 import socket
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,40 +11,6 @@ from store import engine, learnings
 from tests.cli.world import World, asay, say
 from tests.devforge import world as forge_world
 from workers import schedules, settings
-
-_numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[forge_world.Server]:
-    running = forge_world.Server(tmp_path_factory.mktemp("forge")).start()
-    yield running
-    assert running.stop() == 0
-
-
-@pytest.fixture
-async def repo(
-    forge: forge_world.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: World
-) -> AsyncIterator[str]:
-    """A repository with one commit that the account `fettle` may push to, and settings that lead to it."""
-    name = f"demo{next(_numbers)}"
-    admin = forge.client(forge_world.ADMIN)
-    tokens = {login: f"ghp_token-of-{login}" for login in ("ada", "fettle", "guest")}
-    for login, token in tokens.items():  # 201 made, 200 was there
-        (await admin.http.post("/_devforge/users", json={"login": login, "token": token})).raise_for_status()
-    owner = forge.client(tokens["ada"])
-    await owner.post("/user/repos", {"name": name})
-    await owner.put(f"/repos/ada/{name}/collaborators/fettle", {"permission": "push"}, 204)
-    work = await forge_world.Work(tmp_path / name, f"{forge.url}/ada/{name}.git", tokens["fettle"]).clone()
-    await work.commit({"app.py": "one = 1\n"}, "start")
-    await work.git("push", "--quiet", "origin", "HEAD:refs/heads/main")
-    for login, token in tokens.items():
-        (tmp_path / f"token-{login}").write_text(token)
-    monkeypatch.setenv("FETTLE_FORGE__API_URL", forge.url)
-    monkeypatch.setenv("FETTLE_FORGE__TOKEN_FILE", str(tmp_path / "token-fettle"))
-    yield f"ada/{name}"
-    await owner.http.aclose()
-    await admin.http.aclose()
 
 
 async def test_add_stores_what_was_given_and_makes_the_schedule_and_the_labels(

@@ -117,8 +117,8 @@ async def test_graphql_refuses_what_it_does_not_know_in_words(repository: world.
         return str(answer["errors"][0]["message"])
 
     assert await ask("mutation { addStar(input: {}) { id } }") == "Field 'addStar' doesn't exist on type 'Mutation'"
-    unknown = 'mutation { convertPullRequestToDraft(input: {pullRequestId: "PR_9"}) { clientMutationId } }'
-    assert await ask(unknown) == "Could not resolve to a node with the global id of 'PR_9'"
+    unknown = 'mutation { convertPullRequestToDraft(input: {pullRequestId: "PR_999999"}) { clientMutationId } }'
+    assert await ask(unknown) == "Could not resolve to a node with the global id of 'PR_999999'"
     assert "Expected" in await ask("mutation { convertPullRequestToDraft(")
     async with repository.server.client().http as nobody:
         assert (await nobody.post("/graphql", json={"query": "{ viewer { login } }"})).status_code == 401

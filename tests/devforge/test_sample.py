@@ -23,7 +23,7 @@ def _play(script: dict[str, Any], folder: Path) -> int:
     acted = 0
     for step in (step for turn in script["turns"] for step in turn["steps"]):
         if "run" in step:
-            assert _run(step["run"], folder) == step["expect_exit"], step
+            assert _run(step["run"]["command"], folder) == step["run"]["expect_exit"], step
         elif "edit" in step:
             path, old = folder / step["edit"]["path"], step["edit"]["old"]
             assert path.read_text().count(old) == 1

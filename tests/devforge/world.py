@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
+ROOT = Path(__file__).resolve().parents[2]
 ADMIN = "admin-token-of-the-tests"
 CI_FILE = ".devforge-ci.json"
 _Found = TypeVar("_Found")
@@ -53,7 +54,7 @@ class Server:
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "DEVFORGE_ADMIN_TOKEN": ADMIN},
-            cwd=Path(__file__).resolve().parents[2],
+            cwd=ROOT,
         )
         assert self._process.stdout is not None
         line = json.loads(self._process.stdout.readline())

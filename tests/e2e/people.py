@@ -23,6 +23,7 @@ class People:
         self.admin = admin
         self._hook = hook
         self._secret = secret
+        self._token = ""
 
     async def call(self, method: str, path: str, body: Any = None, *, token: str = "") -> Any:
         """One call of the forge's API, as the owner of every repository unless told otherwise."""
@@ -32,10 +33,12 @@ class People:
         return answer.json() if answer.content else None
 
     async def _owner(self) -> str:
-        headers = {"Authorization": f"Bearer {self.admin}"}
-        body = {"login": OWNER, "token": "ghp_" + "o" * 36}
-        made = await self._http.post("/_devforge/users", json=body, headers=headers)
-        return str(made.raise_for_status().json()["token"])
+        """A token of the owner, who is made when first needed."""
+        if not self._token:
+            headers = {"Authorization": f"Bearer {self.admin}"}
+            made = await self._http.post("/_devforge/users", json={"login": OWNER}, headers=headers)
+            self._token = str(made.raise_for_status().json()["token"])
+        return self._token
 
     async def repository(
         self, name: str, folder: Path, files: Mapping[str, str], ci: str, *, hook: bool = True

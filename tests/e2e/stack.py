@@ -84,6 +84,7 @@ class Stack:
         self.temporal: Client
         self.people: people.People
         self.books: books.Books
+        self._http: httpx.AsyncClient | None = None
         self._up: subprocess.Popen[bytes] | None = None
         self._seen: set[proc.Identity] = set()
 
@@ -119,7 +120,8 @@ class Stack:
         up = await until(look, seconds, lambda: f"fettle up ready, {self.up().get('states')}")
         self._remember()
         self.temporal = await connection.connect("test", address=up["temporal_address"])
-        http = httpx.AsyncClient(base_url=up["forge_url"], timeout=60, trust_env=False)
+        await self._hang_up()
+        http = self._http = httpx.AsyncClient(base_url=up["forge_url"], timeout=60, trust_env=False)
         self.people = people.People(
             http, embedded_forge.admin_token(self.state), f"{up['web_url']}/webhooks/github", self._webhook_secret()
         )
@@ -158,8 +160,13 @@ class Stack:
         await until(lambda: not self.running, 60, f"the end of fettle up after {number.name}")
         await until(lambda: not self._left(), 15, lambda: f"the end of what fettle up had started: {self._left()}")
 
+    async def _hang_up(self) -> None:
+        if self._http is not None:
+            await self._http.aclose()
+
     async def stop(self) -> None:
         """End everything; nothing may be left."""
+        await self._hang_up()
         if self.running:
             try:
                 await self.kill_all(signal.SIGTERM)
@@ -310,10 +317,11 @@ class Stack:
                 return RunningAgent(session.id, found[0], found[1])
         return None
 
-    def events_of(self, issue: refs.Issue, turn: int = 1) -> list[dict[str, Any]]:
-        """The lines that the agent printed in a turn, over all attempts."""
-        path = self.state / "artifacts" / artifact_store.run_key(issue.workflow_id, f"turn-{turn}.jsonl")
-        lines = path.read_bytes().splitlines() if path.exists() else []
+    def events_of(self, issue: refs.Issue) -> list[dict[str, Any]]:
+        """The lines that the agent printed, over all turns and attempts."""
+        folder = (self.state / "artifacts" / artifact_store.run_key(issue.workflow_id, "turn")).parent
+        turns = sorted(folder.glob("turn-*.jsonl"), key=lambda path: int(path.stem.removeprefix("turn-")))
+        lines = [line for path in turns for line in path.read_bytes().splitlines()]
         found = []
         for line in lines:
             with suppress(ValueError):  # a line that was cut off by a kill

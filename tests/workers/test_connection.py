@@ -104,3 +104,24 @@ def test_interrupted_command_ends_with_130() -> None:
         "connection.run(work())\n"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=30).returncode == 130
+
+
+def test_client_of_a_command_never_writes_to_stdout_when_its_server_goes_away(tmp_path: Path) -> None:
+    """`--json` promises one object and nothing else, whatever happens to the server meanwhile."""
+    code = (
+        "import asyncio, sys\nfrom datetime import timedelta\nfrom workers import connection, embedded, ports\nfrom pathlib import Path\n"
+        "async def work():\n"
+        "    chosen = ports.choose({}, None, automatic=True)\n"
+        "    argv = embedded.command(Path(sys.argv[1]) / 'temporal.db', chosen)\n"
+        "    null = asyncio.subprocess.DEVNULL\n"
+        "    server = await asyncio.create_subprocess_exec(*argv, stdout=null, stderr=null)\n"
+        "    address = f'127.0.0.1:{chosen.temporal}'\n"
+        "    await embedded.wait_until_ready(address)\n"
+        "    client = await connection.connect('cli', address=address)\n"
+        "    server.kill()\n    await server.wait()\n"
+        "    try:\n        await client.get_workflow_handle('none').describe(rpc_timeout=timedelta(seconds=2))\n"
+        "    except Exception as gone:\n        print('failed', type(gone).__name__)\n"
+        "connection.run(work())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=55)
+    assert done.stdout == "failed RPCError\n", done.stderr
