@@ -61,10 +61,12 @@ def host_id(state: Path) -> str:
 
 @dataclass(frozen=True)
 class HostActivities:
-    """Args:
-    slots: Runs that may work on this host at once.
-    backend_versions: Agent CLIs that were found on this host, with their versions.
-    is_open: Whether a workflow id has an open execution; asked only when every slot is taken.
+    """Admits runs to this host.
+
+    Args:
+        slots: Runs that may work on this host at once.
+        backend_versions: Agent CLIs that were found on this host, with their versions.
+        is_open: Whether a workflow id has an open execution; asked only when every slot is taken.
     """
 
     mirrors: mirror.Mirrors

@@ -9,7 +9,7 @@ from temporalio import activity
 from activities import artifact_store, heartbeats, worktree
 from domain import artifacts, errors, safety, wire, work
 from integrations.forge.port import Forge
-from integrations.git import checks, clones, facts, mirror, runner, snapshot, untrusted
+from integrations.git import checks, clones, facts, launch, mirror, snapshot, untrusted
 
 _MOST_DIFF_BYTES: Final = 16 * 1024 * 1024
 _NOT_TEXT: Final = "-"
@@ -146,7 +146,7 @@ class IntegrationActivities:
                 most_output=_MOST_DIFF_BYTES,
             )
             data = patch.stdout
-        except runner.OutputTooLarge:
+        except launch.OutputTooLarge:
             data = f"The diff has more than {_MOST_DIFF_BYTES} bytes and is not kept.\n".encode()
         summary = f"{len(result.files)} files, +{result.added_lines} -{result.removed_lines}"
         return await self.store.put(artifact_store.run_key(run, f"diff-{result.head_sha}.patch"), data, summary)

@@ -34,8 +34,10 @@ class _Checkout:
 
 @dataclass(frozen=True)
 class VerificationActivities:
-    """Args:
-    pass_environment: Names of the worker's environment that the command gets beside PATH and LANG.
+    """Verifies on this host.
+
+    Args:
+        pass_environment: Names of the worker's environment that the command gets beside PATH and LANG.
     """
 
     forge: Forge

@@ -68,6 +68,7 @@ async def _state(config: settings.Settings) -> list[Check]:
 
 async def _disk(config: settings.Settings) -> list[Check]:
     place = _nearest(config.state_dir)
+    place = place if place.is_dir() else place.parent
     free = shutil.disk_usage(place).free
     said = f"{free / 2**30:.1f} GiB free at {place}"
     advice = "free some space: mirrors, worktrees and transcripts live there"
@@ -108,8 +109,8 @@ async def _output(*argv: str) -> str:
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder itself, or the one that it would be made in."""
-    return next((p for p in (folder, *folder.parents) if p.is_dir()), Path("/"))
+    """The folder itself, or the place that it would be made in; that place may turn out to be a file."""
+    return next((p for p in (folder, *folder.parents) if os.path.lexists(p)), Path("/"))
 
 
 PROBES: Final[tuple[tuple[str, Probe], ...]] = (

@@ -13,11 +13,11 @@ from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 from temporalio.client import Client
 
 from cli import outside, polling
-from cli.checkup import Check, Probe, fail, ok, warn
+from cli.checkup import Check, Level, Probe, fail, ok, warn
 from domain import errors, wire
 from integrations.forge.github import GitHub
 from store import database, migrate
-from store.repositories import Registration
+from store.repositories import Registration, Repositories
 from workers import connection, embedded, settings
 
 _SKEW_WARN: Final = 30.0
@@ -122,11 +122,16 @@ async def _forge(config: settings.Settings) -> list[Check]:
 
 
 async def _registered(config: settings.Settings) -> Sequence[Registration]:
+    """None where the store is not usable as it is: its own check tells, and opening it would migrate it."""
+    if (await _store(config))[0].level is not Level.OK:
+        return []
+    opened = database.connect(config.store_dsn)
     try:
-        async with outside.store(config) as store:
-            return await store.repositories.list()
+        return await Repositories(opened).list()
     except errors.FettleError:
-        return []  # the store's own check tells
+        return []
+    finally:
+        await opened.engine.dispose()
 
 
 async def _repositories(forge: GitHub, found: Sequence[Registration]) -> list[Check]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from pydantic import BaseModel
@@ -16,6 +16,7 @@ from domain import refs, wire
 _PAGE: Final = 1000
 _AT_ONCE: Final = 10
 """Snapshot queries in flight: each costs a worker some work."""
+_ANSWER: Final = timedelta(seconds=2)
 _INCIDENT: Final = "incident"
 _ISSUE: Final = "issue"
 
@@ -112,15 +113,21 @@ async def find(client: Client, text: str) -> refs.Issue:
 async def complete(client: Client, shown: Sequence[Row]) -> list[Row]:
     """Add to each row what only the run itself knows; a run that does not answer keeps what is known."""
     gate = asyncio.Semaphore(_AT_ONCE)
+    answered = unanswered = 0
 
     async def one(row: Row) -> Row:
-        if row.kind != _ISSUE:
-            return row
+        nonlocal answered, unanswered
         async with gate:
-            try:
-                state = await runs.query(client, refs.Repository.parse(row.repo).issue(row.issue or 0))
-            except (RPCError, runs.NotAnswered):
+            # Without any worker each query takes its whole time-out: the list must not wait for that a hundred times.
+            if row.kind != _ISSUE or (unanswered >= _AT_ONCE and not answered):
                 return row
+            issue = refs.Repository.parse(row.repo).issue(row.issue or 0)
+            try:
+                state = await runs.query(client, issue, timeout=_ANSWER)
+            except (RPCError, runs.NotAnswered, runs.NoSuchRun):
+                unanswered += 1
+                return row
+            answered += 1
         return row.model_copy(
             update={
                 "title": state.title,

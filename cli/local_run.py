@@ -47,9 +47,9 @@ def take_on(asked: Asked, *, as_json: bool) -> None:
     mine = checkout.Checkout.at(asked.repo)
     if asked.apply:
         mine.refuse_dirty()
-    agent = _agent(asked)
     known = settings.load()
     folder = state_directory.prepare(asked.state or known.state_dir / FOLDER)
+    agent = _agent(asked, known.default_agent, join=background.running(folder) is not None)
     _say(mine, asked)
     environment = background.clean_environment(_variables(folder, agent, asked, known))
     background.isolate(environment)
@@ -79,18 +79,27 @@ def take_on(asked: Asked, *, as_json: bool) -> None:
     )
     try:
         result, _ = connection.run(trial.play(plan))
+        source = _merged(result, mine, kept, as_json=as_json)
     except failures.Failed as failed:
         raise trial.located(failed, folder) from failed
-    _finish(result, mine, asked, kept[0] if kept else None, as_json=as_json)
+    _finish(result, mine, asked, source, as_json=as_json)
 
 
-def _finish(result: trial.Result, mine: checkout.Checkout, asked: Asked, source: Path | None, *, as_json: bool) -> None:
-    if source is None:
-        if as_json:
-            render.emit_json(_shown(result, mine, "", applied=False))
-        raise failures.Failed(
-            f"the run ended in {result.outcome} without a merge, {result.reason or 'no reason given'}"
-        )
+def _merged(result: trial.Result, mine: checkout.Checkout, kept: list[Path], *, as_json: bool) -> Path:
+    """Where the merged result is kept.
+
+    Raises:
+        failures.Failed: there is none.
+    """
+    if kept:
+        return kept[0]
+    if as_json:
+        render.emit_json(_shown(result, mine, "", applied=False))
+    reason = result.reason.strip().rstrip(":") or "no reason given"
+    raise failures.Failed(f"the run ended in {result.outcome} without a merge, {reason}")
+
+
+def _finish(result: trial.Result, mine: checkout.Checkout, asked: Asked, source: Path, *, as_json: bool) -> None:
     fetch = f"git fetch {source} {mine.branch}"
     if asked.apply:
         mine.fast_forward(source, mine.branch, result.merge_sha)
@@ -113,8 +122,13 @@ def _shown(result: trial.Result, mine: checkout.Checkout, source: str, *, applie
     return {**result.model_dump(), "fetch_from": source, "branch": mine.branch, "applied": applied}
 
 
-def _agent(asked: Asked) -> str:
+def _agent(asked: Asked, default: str, *, join: bool) -> str:
     """The agent that was named, else the configured one, else the first that this machine has.
+
+    Args:
+        asked: what was typed.
+        default: the configured agent.
+        join: an installation runs already, and knows by its own settings whether the named one can run.
 
     Raises:
         failures.Usage: the name is unknown, or contradicts --script.
@@ -129,7 +143,9 @@ def _agent(asked: Asked) -> str:
     found = registry.backends(registry.AgentSettings())
     if asked.agent and asked.agent not in found:
         raise failures.Usage(f"--agent is {asked.agent}, which is not known: name one of {', '.join(sorted(found))}")
-    wanted = [asked.agent] if asked.agent else [settings.load().default_agent, *found]
+    if asked.agent and join:
+        return asked.agent
+    wanted = [asked.agent] if asked.agent else [default, *found]
     why = {}
     for name in dict.fromkeys(name for name in wanted if name in found and (asked.agent or name != "scripted")):
         discovery = found[name].discover(os.environ)

@@ -1,5 +1,6 @@
 """The entry point: parse the command's name, import that command alone, turn failures into words and exit codes."""
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module, metadata
@@ -71,11 +72,16 @@ app = typer.Typer(name="fettle", cls=LazyGroup, no_args_is_help=True, add_comple
     "Example: fettle demo"
 )
 def _root(
+    state: Annotated[
+        str,
+        typer.Option("--state", metavar="DIR", help="State directory, as given to fettle up. Also: FETTLE_STATE_DIR."),
+    ] = "",
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    if state:
+        os.environ["FETTLE_STATE_DIR"] = state  # the settings, and processes that the command starts, read it there
 
 
 def run(arguments: Sequence[str]) -> int:

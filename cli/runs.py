@@ -30,7 +30,9 @@ class NoSuchRun(failures.Failed):
     """No run of this issue was ever started, or the server has forgotten it."""
 
 
-async def query(client: Client, issue: refs.Issue, run_id: str | None = None) -> State:
+async def query(
+    client: Client, issue: refs.Issue, run_id: str | None = None, *, timeout: timedelta | None = None
+) -> State:
     """The run's own snapshot, open or ended.
 
     Raises:
@@ -38,7 +40,7 @@ async def query(client: Client, issue: refs.Issue, run_id: str | None = None) ->
     """
     handle = client.get_workflow_handle(issue.workflow_id, run_id=run_id)
     try:
-        state: State = await handle.query(wire.SNAPSHOT, result_type=State, rpc_timeout=QUERY_TIMEOUT)
+        state: State = await handle.query(wire.SNAPSHOT, result_type=State, rpc_timeout=timeout or QUERY_TIMEOUT)
     except WorkflowQueryFailedError as failed:
         raise NotAnswered(f"{issue} did not answer ({failed}): see fettle worker list") from failed
     except RPCError as failed:

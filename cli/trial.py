@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -80,7 +81,7 @@ class Watch:
             if state is not None:
                 told.state = state
                 told.milestones += self._milestones(state)
-                told.doing, told.asked = _doing(state)
+                told.doing, told.asked = _doing(state, self.installation.state)
                 if state.pull is not None and state.pull.url:
                     told.links["pull request"] = state.pull.url
                 if "Temporal" not in told.links:
@@ -254,13 +255,15 @@ async def _installation(plan: Plan, teller: story.Teller) -> AsyncIterator[backg
         yield made
 
 
-def _doing(state: State) -> tuple[str, str]:
-    """What the run waits for; and, when the next move is a person's, what that person may type."""
+def _doing(state: State, folder: Path) -> tuple[str, str]:
+    """What the run waits for; and, when the next move is a person's, what that person may type in another terminal."""
     if state.phase.terminal:
         return "", ""
     why = explain.explain(state, datetime.now(UTC))
-    person = why.whose_move is waits.Mover.PERSON
-    return why.waits_for, f"waits for {why.waits_for}: {why.next_command}" if person else ""
+    if why.whose_move is not waits.Mover.PERSON:
+        return why.waits_for, ""
+    place = shlex.quote(str(folder))
+    return why.waits_for, f"waits for {why.waits_for}: FETTLE_STATE_DIR={place} {why.next_command}"
 
 
 def _late(issue: refs.Issue, state: State | None, seconds: float) -> str:

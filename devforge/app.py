@@ -82,7 +82,6 @@ def create_app(forge: state.Forge) -> ASGIApp:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        git_http.backend()
         git_http.install_hook(forge)
         await reconcile(forge)
         tasks = [

@@ -1,7 +1,7 @@
 """Running CI commands: a clean checkout, a minimal environment, one process group, a time-out, and a log file.
 
-Nothing of a run outlives it: its group is killed when it ends, and a group that a killed server left behind is
-found by process id and start time when the next server starts.
+Nothing of a run outlives it: its group is killed when it ends. What a killed server left behind is found by the
+next one through a note with the run's folder, where the first process wrote who it is.
 """
 
 import asyncio
@@ -19,6 +19,8 @@ from devforge import clock, database, errors, git, runs, state
 
 LOG_LIMIT = 5_000_000
 TAIL = 20_000
+# Process id and start time name one process for good; the shell notes both before it becomes the command.
+_NOTE_AND_RUN = 'read -r stat </proc/self/stat; echo "$stat" >../process; exec /bin/sh -c "$1"'
 _LOG = logging.getLogger(__name__)
 
 
@@ -51,10 +53,13 @@ async def run_forever(forge: state.Forge) -> None:
 
 def _resume(forge: state.Forge) -> None:
     """Put what the last server was running back into the queue, after ending what may still live of it."""
-    for job in forge.db.all("SELECT * FROM ci_jobs WHERE state = 'running'"):
-        if job["pid"] and _start_time(job["pid"]) == job["pid_started"]:
-            _kill(job["pid"])
-        forge.db.run("UPDATE ci_jobs SET state = 'queued', pid = NULL WHERE check_run_id = ?", job["check_run_id"])
+    for note in forge.root.joinpath("spool").glob("ci-*"):
+        folder = Path(note.read_text("utf-8"))
+        if (leader := _survivor(folder)) is not None:
+            _kill(leader)
+        shutil.rmtree(folder, ignore_errors=True)
+        note.unlink()
+    forge.db.run("UPDATE ci_jobs SET state = 'queued' WHERE state = 'running'")
 
 
 def _take(forge: state.Forge) -> database.Row | None:
@@ -79,31 +84,33 @@ async def _run(forge: state.Forge, job: database.Row) -> None:
 
 async def _execute(forge: state.Forge, job: database.Row, log: Path) -> Ended:
     folder = Path(tempfile.mkdtemp(prefix="devforge-ci-"))
+    note = forge.root / "spool" / f"ci-{job['check_run_id']}"
+    _prepare(folder, note)
     try:
-        work, home = folder / "work", folder / "home"
-        work.mkdir()
-        home.mkdir()
-        await checkout(forge.git_dir(job["repo_id"]), job["sha"], work, folder / "index")
+        await checkout(forge.git_dir(job["repo_id"]), job["sha"], folder / "work", folder / "index")
         process = await asyncio.create_subprocess_exec(
             "/bin/sh",
             "-c",
+            _NOTE_AND_RUN,
+            "sh",
             job["command"],
-            cwd=work,
-            env=_environment(home, job["sha"]),
+            cwd=folder / "work",
+            env=_environment(folder / "home", job["sha"]),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
         )
-        forge.db.run(
-            "UPDATE ci_jobs SET pid = ?, pid_started = ? WHERE check_run_id = ?",
-            process.pid,
-            _start_time(process.pid),
-            job["check_run_id"],
-        )
         return await _watch(process, job["timeout_seconds"], log)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        note.unlink(missing_ok=True)
+
+
+def _prepare(folder: Path, note: Path) -> None:
+    note.write_text(str(folder), "utf-8")
+    for name in ("work", "home"):
+        (folder / name).mkdir()
 
 
 async def checkout(repository: Path, sha: str, work: Path, index: Path) -> None:
@@ -167,7 +174,7 @@ def _report(forge: state.Forge, job: database.Row, log: Path, ended: Ended) -> N
         job["repo_id"],
     )
     with forge.db.transaction():
-        forge.db.run("UPDATE ci_jobs SET state = 'done', pid = NULL WHERE check_run_id = ?", job["check_run_id"])
+        forge.db.run("UPDATE ci_jobs SET state = 'done' WHERE check_run_id = ?", job["check_run_id"])
         runs.change(
             forge,
             repo,
@@ -196,9 +203,16 @@ def _kill(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def _start_time(pid: int) -> str | None:
-    """When a process started, in the kernel's ticks: together with the id it names one process for good."""
+def _survivor(folder: Path) -> int | None:
+    """The group of a run that still lives, judged by the note of its first process."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+        noted = _identity(folder.joinpath("process").read_text("utf-8"))
+        present = _identity(Path(f"/proc/{noted[0]}/stat").read_text("utf-8"))
+    except (OSError, ValueError, IndexError):
         return None
+    return noted[0] if noted == present else None
+
+
+def _identity(stat: str) -> tuple[int, str]:
+    """(process id, start time in the kernel's ticks) of a line of `/proc/PID/stat`."""
+    return int(stat.split(" ", 1)[0]), stat.rpartition(")")[2].split()[19]

@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from devforge import errors
+
 Row = sqlite3.Row
+VERSION = 1
 
 
 class Database:
@@ -23,9 +26,19 @@ class Database:
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.row_factory = sqlite3.Row
         self._depth = 0
+        self._refuse_other_versions(path)
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "cache_size=-16000"):
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.executescript(importlib.resources.files("devforge").joinpath("schema.sql").read_text("utf-8"))
+
+    def _refuse_other_versions(self, path: Path) -> None:
+        found = int(self.scalar("PRAGMA user_version"))
+        if found != VERSION and self.one("SELECT 1 FROM sqlite_master"):
+            raise errors.StartupFailed(
+                f"{path} was written by version {found} of the forge's schema, this is version {VERSION}: "
+                "start with an empty --state directory."
+            )
+        self.run(f"PRAGMA user_version = {VERSION}")
 
     def close(self) -> None:
         """Fold the log into the database file and close."""

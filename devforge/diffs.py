@@ -105,20 +105,20 @@ def shape(forge: state.Forge, repo: database.Row, sha: str, file: File) -> dict[
     return found
 
 
-def commentable(patch: str | None) -> set[tuple[str, int]]:
-    """The (side, line) pairs that a review comment may stand on."""
-    found: set[tuple[str, int]] = set()
+def commentable(patch: str | None) -> dict[tuple[str, int], int]:
+    """The (side, line) pairs that a review comment may stand on, each with its position below the first header."""
+    found: dict[tuple[str, int], int] = {}
     left = right = 0
-    for line in (patch or "").split("\n"):
+    for position, line in enumerate((patch or "").split("\n")):
         if match := re.match(r"^@@ -(\d+)(?:,\d+)? \+(\d+)", line):
             left, right = int(match[1]), int(match[2])
         elif line.startswith("+"):
-            found.add(("RIGHT", right))
+            found["RIGHT", right] = position
             right += 1
         elif line.startswith("-"):
-            found.add(("LEFT", left))
+            found["LEFT", left] = position
             left += 1
         elif not line.startswith("\\"):
-            found |= {("LEFT", left), ("RIGHT", right)}
+            found["LEFT", left] = found["RIGHT", right] = position
             left, right = left + 1, right + 1
     return found

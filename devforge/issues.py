@@ -195,6 +195,7 @@ async def patch(call: rest.Call) -> Response:
             auth.require(call.forge, call.who, repo, "issues:write", "pull_requests:write")
             labels.replace(call.forge, repo, row["id"], _label_names(call), call.who.user_id)
         if "assignees" in call.data:
+            auth.require(call.forge, call.who, repo, "issues:write", "pull_requests:write")
             people = call.texts("assignees", "Issue")
             present = [user["login"] for user in issue_events.assignees(call.forge, row["id"])]
             unassign(call, repo, row["id"], [login for login in present if login not in people])

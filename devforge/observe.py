@@ -7,6 +7,7 @@ call at start-up finishes what a killed server left undone, because the comparis
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,10 +43,20 @@ class Facts:
     plans: dict[str, ci.Declaration] = field(default_factory=dict)
 
 
-async def refs(forge: state.Forge, repo: database.Row, actor_id: int) -> None:
-    """Record what the refs are now, and everything that follows. The caller holds the repository's lock."""
+async def refs(forge: state.Forge, repo: database.Row, actor_id: int, moved: Mapping[str, str] | None = None) -> None:
+    """Record what the refs are now, and everything that follows. The caller holds the repository's lock.
+
+    Args:
+        forge: the forge.
+        repo: the repository.
+        actor_id: the user whom events name.
+        moved: the refs that the caller moved, when nobody else can have (ZERO: deleted); without it git is asked.
+    """
     known = {row["name"]: row["sha"] for row in forge.db.all("SELECT * FROM refs WHERE repo_id = ?", repo["id"])}
-    actual = await git.references(forge.git_dir(repo["id"]))
+    if moved is None:
+        actual = await git.references(forge.git_dir(repo["id"]))
+    else:
+        actual = {name: sha for name, sha in {**known, **moved}.items() if sha != git.ZERO}
     names = sorted(name for name in {*known, *actual} if known.get(name) != actual.get(name))
     if not names:
         return
@@ -71,8 +82,10 @@ async def _gather(forge: state.Forge, repo: database.Row, changes: list[Change])
             continue
         if change.old is not None:
             change.forced = not await git.is_ancestor(path, change.old, change.new)
-        exclude = [f"^{change.old}"] if change.old else [f"^{sha}" for sha in _known_heads(forge, repo, changes)]
-        change.commits = await git.commits(path, change.new, *exclude, limit=_MAX_PUSH_COMMITS)
+        others = [change.old] if change.old else _known_heads(forge, repo, changes)
+        if change.new not in others:
+            exclude = (f"^{sha}" for sha in others)
+            change.commits = await git.commits(path, change.new, *exclude, limit=_MAX_PUSH_COMMITS)
         pulls = _open_pulls(forge, repo, "head_ref", change.branch)
         for pull in pulls:
             await git.update(path, f"refs/pull/{pull['number']}/head", change.new)

@@ -68,7 +68,7 @@ async def merge(call: rest.Call) -> Response:
         # this commit and knows that the pull request is merged, also when a squash leaves no trace of its head.
         call.db.update("pulls", row["id"], "issue_id", pending_merge_sha=sha)
         await git.update(path, f"refs/heads/{row['base_ref']}", sha, row["base_sha"])
-        await observe.refs(call.forge, repo, call.who.user_id)
+        await observe.refs(call.forge, repo, call.who.user_id, {f"refs/heads/{row['base_ref']}": sha})
     return rest.answer({"sha": sha, "merged": True, "message": "Pull Request successfully merged"})
 
 

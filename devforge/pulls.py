@@ -238,7 +238,7 @@ async def update_branch(call: rest.Call) -> Response:
         except merges.Conflict as conflict:
             raise errors.refused("merge conflict between base and head") from conflict
         await git.update(path, f"refs/heads/{row['head_ref']}", sha, row["head_sha"])
-        await observe.refs(call.forge, repo, call.who.user_id)
+        await observe.refs(call.forge, repo, call.who.user_id, {f"refs/heads/{row['head_ref']}": sha})
     url = shapes.api(call.forge, repo, f"pulls/{row['number']}")
     return rest.answer({"message": "Updating pull request branch.", "url": url}, 202)
 

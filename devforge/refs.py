@@ -92,7 +92,7 @@ async def _move(call: rest.Call, repo: database.Row, name: str, sha: str, old: s
         await git.update(call.forge.git_dir(repo["id"]), name, sha, old)
     except errors.GitFailed as failed:  # e.g. a and a/b cannot both be branches
         raise errors.refused(f"Reference cannot be updated: {failed.stderr.splitlines()[-1]}") from failed
-    await observe.refs(call.forge, repo, call.who.user_id)
+    await observe.refs(call.forge, repo, call.who.user_id, {name: sha})
 
 
 async def patch(call: rest.Call) -> Response:

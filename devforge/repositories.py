@@ -12,6 +12,30 @@ from devforge import auth, branches, clock, database, errors, git, observe, rest
 _PERMISSIONS = {"pull": "read", "push": "write"} | {name: name for name in auth.LEVELS if name != "none"}
 
 
+# The update hook, not git, answers the deletion of the default branch: it names the rule.
+_CONFIG = """\
+[core]
+\trepositoryformatversion = 0
+\tbare = true
+\thooksPath = "{hooks}"
+\tlogAllRefUpdates = false
+[http]
+\treceivepack = true
+[receive]
+\tfsckObjects = true
+\thideRefs = refs/pull
+\tdenyDeleteCurrent = ignore
+[uploadpack]
+\tallowAnySHA1InWant = true
+[gc]
+\tauto = 0
+"""
+
+
+def _write_config(path: Path, text: str) -> None:
+    (path / "config").write_text(text, "utf-8")
+
+
 def get_row(forge: state.Forge, repo_id: int) -> database.Row:
     """A repository with its owner's login."""
     return forge.db.get(
@@ -54,20 +78,9 @@ async def make(
         updated_at=now,
         pushed_at=now,
     )
-    path = forge.git_dir(repo_id)
-    await git.run(None, "init", "--quiet", "--bare", "--template=", "--initial-branch=main", str(path))
-    await git.run(path, "symbolic-ref", "HEAD", f"refs/heads/{default_branch}")
-    settings = {
-        "http.receivepack": "true",
-        "receive.fsckObjects": "true",
-        "receive.hideRefs": "refs/pull",
-        "uploadpack.allowAnySHA1InWant": "true",
-        "core.hooksPath": str(forge.root / "hooks"),
-        "core.logAllRefUpdates": "false",
-        "gc.auto": "0",
-    }
-    for key, value in settings.items():
-        await git.run(path, "config", key, value)
+    path, start = forge.git_dir(repo_id), f"--initial-branch={default_branch}"
+    await git.run(None, "init", "--quiet", "--bare", "--template=", start, str(path))
+    _write_config(path, _CONFIG.format(hooks=forge.root / "hooks"))
     return get_row(forge, repo_id)
 
 

@@ -43,6 +43,8 @@ def comment_shape(call: rest.Call, repo: database.Row, number: int, row: databas
         "node_id": shapes.node("PRRC", row["id"]),
         "diff_hunk": row["hunk"],
         "path": row["path"],
+        "position": row["position"],
+        "original_position": row["position"],
         "commit_id": row["commit_sha"],
         "original_commit_id": row["commit_sha"],
         "user": shapes.user_by_id(call.forge, row["user_id"]),
@@ -111,6 +113,7 @@ def _placed(item: Any, known: dict[str, diffs.File]) -> dict[str, Any]:
         "hunk": (file.patch or "").split("\n@@", 1)[0][:2000],
         "line": line,
         "side": side,
+        "position": lines.get((side, line or 0)),
         "start_line": item.get("start_line"),
         "start_side": item.get("start_side", side) if item.get("start_line") is not None else None,
     }

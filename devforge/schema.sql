@@ -57,7 +57,7 @@ CREATE INDEX IF NOT EXISTS reviews_by_issue ON reviews (issue_id);
 CREATE TABLE IF NOT EXISTS review_comments (
   id INTEGER PRIMARY KEY AUTOINCREMENT, review_id INTEGER NOT NULL, issue_id INTEGER NOT NULL,
   user_id INTEGER NOT NULL, path TEXT NOT NULL, line INTEGER, side TEXT, start_line INTEGER, start_side TEXT,
-  subject TEXT NOT NULL, commit_sha TEXT NOT NULL, hunk TEXT NOT NULL, body TEXT NOT NULL, created_at TEXT NOT NULL);
+  position INTEGER, subject TEXT NOT NULL, commit_sha TEXT NOT NULL, hunk TEXT NOT NULL, body TEXT NOT NULL, created_at TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS review_comments_by_issue ON review_comments (issue_id);
 CREATE TABLE IF NOT EXISTS check_suites (
   id INTEGER PRIMARY KEY AUTOINCREMENT, repo_id INTEGER NOT NULL, app_id INTEGER NOT NULL, head_sha TEXT NOT NULL,
@@ -70,7 +70,7 @@ CREATE TABLE IF NOT EXISTS check_runs (
 CREATE INDEX IF NOT EXISTS check_runs_by_sha ON check_runs (repo_id, head_sha);
 CREATE TABLE IF NOT EXISTS ci_jobs (
   check_run_id INTEGER PRIMARY KEY, repo_id INTEGER NOT NULL, sha TEXT NOT NULL, name TEXT NOT NULL,
-  command TEXT NOT NULL, timeout_seconds REAL NOT NULL, state TEXT NOT NULL, pid INTEGER, pid_started TEXT);
+  command TEXT NOT NULL, timeout_seconds REAL NOT NULL, state TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS ci_jobs_by_state ON ci_jobs (state);
 CREATE TABLE IF NOT EXISTS statuses (
   id INTEGER PRIMARY KEY AUTOINCREMENT, repo_id INTEGER NOT NULL, sha TEXT NOT NULL, context TEXT NOT NULL,

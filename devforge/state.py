@@ -1,11 +1,12 @@
 """The forge that every module works on: its database, its directories, its locks and its two wake-up events."""
 
 import asyncio
+import fcntl
 import os
 import secrets
 from pathlib import Path
 
-from devforge import clock, database
+from devforge import clock, database, errors
 
 CI_APP = "devforge-ci"
 ADMIN_LOGIN = "devforge-admin"
@@ -30,6 +31,7 @@ class Forge:
         """
         self.root = root
         self.url = url.rstrip("/")
+        self._claim = _claim(root)
         self.ci_slots = ci_slots
         self.rate_limit = rate_limit
         for folder in ("repositories", "logs", "hooks", "spool"):
@@ -45,6 +47,7 @@ class Forge:
     def close(self) -> None:
         """Close the database."""
         self.db.close()
+        os.close(self._claim)
 
     def lock(self, repo_id: int) -> asyncio.Lock:
         """The lock that everybody holds who changes refs of this repository."""
@@ -91,6 +94,24 @@ class Forge:
                 created_at=now,
                 updated_at=now,
             )
+
+
+def _claim(root: Path) -> int:
+    """Lock the state directory; the open descriptor holds the lock, and dies with the process.
+
+    Raises:
+        StartupFailed: another forge works on it.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as taken:
+        os.close(descriptor)
+        raise errors.StartupFailed(
+            f"Another devforge process works on {root}: stop it, or choose another directory with --state."
+        ) from taken
+    return descriptor
 
 
 def _stored_token(path: Path) -> str:

@@ -18,6 +18,8 @@ class Brief(BaseModel):
     author: str = ""
     base_branch: str = ""
     branch: str = ""
+    base_tip_sha: str = ""
+    """The tip of the base branch when the worktree was prepared: its objects can be read in the clone."""
     verify_command: str = ""
     human_note: str = ""
     learnings: tuple[str, ...] = ()

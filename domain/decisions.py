@@ -13,7 +13,7 @@ def check_decision(state: State, decision: Decision) -> None:
         errors.Refused: with both facts and the next command.
     """
     _check_running(state)
-    step = steps.next_step(state)
+    step = _due_but_for_a_hold(state)
     if step is steps.Step.AWAIT_DISPATCH or (not decision.approve and state.change is None):
         return
     if state.change is None:
@@ -27,13 +27,15 @@ def check_decision(state: State, decision: Decision) -> None:
         raise errors.Refused(
             f"{state.issue} was judged at {decision.head_sha}, its head is now {head}: review the new head, then decide"
         )
-    if decision.approve and state.merge.cleared_sha:
-        return  # approving twice is one approval
-    if (
-        decision.approve
-        and step not in {steps.Step.AWAIT_APPROVAL, steps.Step.MERGE, steps.Step.AWAIT_RELEASE}
-        and not state.change.approval
-    ):
+    if state.merge.cleared_sha:
+        if decision.approve:
+            return  # approving twice is one approval
+        raise errors.Refused(
+            f"the merge of {state.merge.cleared_sha} is under way: {state.issue} can no longer be rejected; "
+            f"see fettle explain {state.issue}"
+        )
+    at_gate = step in {steps.Step.AWAIT_APPROVAL, steps.Step.MERGE}
+    if decision.approve and not at_gate and not state.change.approval:
         raise errors.Refused(
             f"{state.issue} is {state.phase}, not at its merge gate: approve when review and CI are done "
             f"(fettle explain {state.issue})"
@@ -72,12 +74,14 @@ def hold(state: State, request: HoldRequest, at: datetime) -> None:
 
 
 def check_release(state: State, request: HoldRequest) -> None:
-    """Raises errors.Refused when nothing is held, or when the hold is an approval gate."""
+    """Raises errors.Refused when nothing is held, or when the hold is an approval gate. A closing that is stuck can be
+    released too."""
+    if steps.stands(state):
+        return
     _check_running(state)
     if state.hold is None:
         raise errors.Refused(f"{state.issue} is not held: it is {state.phase}; see fettle explain {state.issue}")
-    if not steps.stands(state):
-        raise errors.Refused(f"{state.issue} waits for an approval, not a release: fettle approve {state.issue}")
+    raise errors.Refused(f"{state.issue} waits for an approval, not a release: fettle approve {state.issue}")
 
 
 def check_edit(state: State, edit: Edit) -> None:
@@ -102,13 +106,21 @@ def edit(state: State, change: Edit) -> None:
         state.human_note = change.prompt
         if state.order is None and state.change is not None:
             state.order = WorkOrder(reason=Reason.EDIT, feedback=change.prompt)
+            if state.hold and state.hold.kind is HoldKind.MERGE_APPROVAL:
+                state.hold = None
 
 
 def check_retry(state: State, request: HoldRequest) -> None:
-    """Raises errors.Refused when a running run has nothing to retry."""
+    """Raises errors.Refused when a running run has nothing to retry. A closing that is stuck can be retried too."""
+    if steps.stands(state):
+        return
     _check_running(state)
-    if not steps.stands(state):
-        raise errors.Refused(f"{state.issue} is {state.phase} and not stuck: nothing to retry")
+    raise errors.Refused(f"{state.issue} is {state.phase} and not stuck: nothing to retry")
+
+
+def _due_but_for_a_hold(state: State) -> steps.Step:
+    """A hold opens no gate before its time, and closes none whose time has come."""
+    return steps.next_step(state.model_copy(update={"hold": None}))
 
 
 def _check_running(state: State) -> None:

@@ -11,7 +11,7 @@ class Kind(enum.StrEnum):
     WORK_REQUESTED = "work.requested"
     """An issue was opened, or got a label or an assignee; `labels` tells whether it asks for us."""
     WORK_WITHDRAWN = "work.withdrawn"
-    """An issue was closed, moved or deleted, or lost the labels in `labels`."""
+    """An issue lost the labels in `labels`; without any it was closed, moved or deleted."""
     ISSUE_EDITED = "issue.edited"
     HEAD_MOVED = "pr.head_moved"
     """A branch points at another commit; by a push there may be no pull request."""

@@ -69,7 +69,9 @@ def _notes(around: waits.Surroundings, now: datetime) -> list[str]:
         else:
             line = f"{call.activity} is at attempt {call.attempt}"
             line += f", the last one failed: {call.last_failure}" if call.last_failure else ""
-        if call.next_attempt_at is not None:
+        if call.started:
+            line += "; it runs now"
+        elif call.next_attempt_at is not None:
             seconds = max(0, round((call.next_attempt_at - now).total_seconds()))
             line += f"; the next one starts in {seconds} s"
         notes.append(line)

@@ -169,7 +169,8 @@ def after_turn_error(state: State, error_type: str, message: str) -> None:
 
 
 def after_host_loss(state: State) -> None:
-    """The host holds nothing that is not pushed but the last turn: another one continues from the branch."""
+    """The host holds nothing that is not pushed but the last turn: another one continues from the branch, and a turn
+    whose work was not pushed is taken again."""
     if state.used.host_loss >= state.policy.budgets.host_loss:
         _fail(state, "host_loss", f"{state.used.host_loss + 1} agent hosts were lost under this run")
         return
@@ -177,6 +178,17 @@ def after_host_loss(state: State) -> None:
     state.lost_host = state.lease.host_id if state.lease else ""
     state.lease = None
     state.worktree = None
+    if state.integration is None:
+        state.turn = None
+
+
+def after_unsafe_work(state: State, message: str) -> None:
+    """A commit breaks a rule of the import: its sentence goes back to the agent, up to the safety budget."""
+    if state.used.safety >= state.policy.budgets.safety:
+        _fail(state, "safety", f"the import of the agent's commits is refused: {bounded(message, 1000)}")
+        return
+    state.used.safety += 1
+    _again(state, "safety", message)
 
 
 def failed(state: State, step: Step, error_type: str, message: str) -> None:
@@ -200,7 +212,8 @@ def result(state: State) -> Result:
 
 
 def brief_for_turn(state: State) -> Brief:
-    return state.brief.model_copy(update={"turn": max(state.turns, 1)})
+    tip = state.worktree.base_tip_sha if state.worktree else ""
+    return state.brief.model_copy(update={"turn": max(state.turns, 1), "base_tip_sha": tip})
 
 
 def _again(state: State, reason: str, feedback: str) -> None:

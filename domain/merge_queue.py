@@ -30,7 +30,10 @@ class Entry(Model):
 
 
 class Withdrawal(Model):
+    """Always answered, also when there is nothing (any more) to take out: the run waits for the queue's word."""
+
     run: str
+    head_sha: str = ""
     reason: str = ""
 
 

@@ -1,5 +1,7 @@
 """What steps, the queue and the outside world change in a run: pure transitions of its state."""
 
+from datetime import datetime
+
 from domain import checks, implement, refs
 from domain.brief import FEEDBACK_LIMIT, Brief, tail
 from domain.merge_queue import End, Ended, Entry
@@ -177,8 +179,13 @@ def after_merge(state: State, ended: Ended) -> None:
             merge_refused(state, None, ended.sentence)
 
 
-def after_round(state: State, result: implement.Result) -> None:
-    """What an implementation round leaves: a new head to judge, or the reason why there is none."""
+def after_round(state: State, result: implement.Result, at: datetime | None = None, *, told: str | None = None) -> None:
+    """What an implementation round leaves: a new head to judge, or the reason why there is none.
+
+    Args:
+        at: When it ended: a head without checks counts as such from then on.
+        told: The note that the round began with; another one that came meanwhile orders another round.
+    """
     state.order = None
     state.fresh = False
     state.rounds = result.turns
@@ -196,8 +203,11 @@ def after_round(state: State, result: implement.Result) -> None:
             added_lines=done.added_lines,
             removed_lines=done.removed_lines,
             warnings=warnings[:50],
+            published_at=at,
         )
         new_change(state, change)
+        if told is not None and state.human_note != told:
+            state.order = WorkOrder(reason=Reason.EDIT, feedback=state.human_note)
     else:
         kind = "no_changes" if result.ending.outcome is implement.Outcome.NO_CHANGES else result.ending.failure_class
         fail(state, kind, result.ending.reason)
@@ -228,7 +238,7 @@ def merge_refused(state: State, reason: Reason | None, sentence: str, detail: st
     state.merge_attempts += 1
     if reason in {Reason.CONFLICT, Reason.CI}:
         _repair(state, reason, f"{sentence}\n{detail}".strip(), sentence)
-    elif state.merge_attempts >= MAX_MERGE_ATTEMPTS:
+    elif state.merge_attempts >= MAX_MERGE_ATTEMPTS and state.hold is None:
         state.hold = Hold(
             kind=HoldKind.CONFLICT, note=f"sent back {state.merge_attempts} times by the queue: {sentence}"
         )
@@ -245,11 +255,13 @@ def _repair(state: State, reason: Reason, feedback: str, sentence: str) -> None:
 
 
 def fail(state: State, failure_class: str, reason: str) -> None:
-    state.ending = Ending(phase=Phase.FAILED, reason=reason, failure_class=failure_class)
+    end(state, Phase.FAILED, reason, failure_class)
 
 
-def end(state: State, phase: Phase, reason: str) -> None:
-    state.ending = Ending(phase=phase, reason=reason)
+def end(state: State, phase: Phase, reason: str, failure_class: str = "") -> None:
+    """Decide how the run ends. That lifts every hold: there is nothing left to stop but the closing itself."""
+    state.ending = Ending(phase=phase, reason=reason, failure_class=failure_class)
+    state.hold = None
 
 
 def stuck(state: State, step: Step, error_type: str, message: str) -> None:

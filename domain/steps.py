@@ -60,7 +60,8 @@ _STANDING_HOLDS = frozenset(HoldKind) - {HoldKind.DISPATCH_APPROVAL, HoldKind.ME
 
 
 def next_step(state: State) -> Step:
-    """The one step that is due. A standing hold stops everything; an ending only closes."""
+    """The one step that is due. A standing hold stops everything; an ending only closes, and has lifted every hold but
+    the one of a closing that is stuck."""
     if state.closed:
         return Step.STOP
     if stands(state):

@@ -292,46 +292,41 @@ def _stop(state: run.State, around: Surroundings) -> Wait:
 
 def _release(state: run.State, around: Surroundings) -> Wait:
     assert state.hold is not None  # AWAIT_RELEASE is due only while a hold stands
-    waits, mover, ends, command = _HOLDS[state.hold.kind]
+    waits, ends, command = (words.format(run=state.issue) for words in _HOLDS[state.hold.kind])
     by = f" by {state.hold.by}" if state.hold.kind is run.HoldKind.USER else ""
     note = f": {state.hold.note}" if state.hold.note else ""
-    return Wait(waits_for=f"{waits}{by}{note}", mover=mover, ends_when=ends, command=command.format(run=state.issue))
+    return Wait(waits_for=f"{waits}{by}{note}", mover=Mover.PERSON, ends_when=ends, command=command)
 
 
-_HOLDS: dict[run.HoldKind, tuple[str, Mover, str, str]] = {
-    run.HoldKind.USER: ("its release, it is held", Mover.PERSON, "somebody releases it", "fettle release {run}"),
+_HOLDS: dict[run.HoldKind, tuple[str, str, str]] = {
+    run.HoldKind.USER: ("its release, it is held", "somebody releases it", "fettle release {run}"),
     run.HoldKind.CONFLICT: (
         "a person, the merge queue cannot place it",
-        Mover.PERSON,
         "somebody resolves the conflict on its branch and retries it",
         "fettle retry {run}",
     ),
     run.HoldKind.CIRCUIT_BREAKER: (
         "the repository's circuit breaker, which is open after failures in a row",
-        Mover.PERSON,
         "somebody looks at the failures and releases it",
         "fettle release {run}",
     ),
     run.HoldKind.BUDGET: (
         "money, its budget is used up",
-        Mover.PERSON,
         "the budget grows or a new day begins, and somebody releases it",
         "fettle release {run}",
     ),
     run.HoldKind.PROVIDER_QUOTA: (
         "the agent provider's quota",
-        Mover.PERSON,
         "the provider's window passes, or another agent takes over (fettle edit {run} --agent NAME), and it is retried",
         "fettle retry {run}",
     ),
     run.HoldKind.UNKNOWN_OUTCOME: (
         "a person, a step ended and nobody knows whether its effect happened",
-        Mover.PERSON,
         "somebody checks the forge and retries the step",
         "fettle retry {run}",
     ),
 }
-"""Standing holds only; the two approval holds belong to their gates."""
+"""Standing holds only, each a person's move; the two approval holds belong to their gates."""
 
 _WAITS: dict[steps.Step, Callable[[run.State, Surroundings], Wait]] = {
     steps.Step.OPEN: _own("its first look at the issue on the forge", "the issue is read and may be worked on"),

@@ -27,9 +27,18 @@ def resident_mb(pid: int) -> float:
 
 def cpu_seconds(pid: int) -> float:
     """User and system time of the process up to now, without its children."""
-    # proc(5): the name in brackets may hold anything, so fields count from the last bracket; 14 and 15 are the times.
+    return sum(_times(pid)[:2])
+
+
+def children_cpu_seconds(pid: int) -> float:
+    """The same of the children that it has started and waited for, and of theirs."""
+    return sum(_times(pid)[2:])
+
+
+def _times(pid: int) -> list[float]:
+    # proc(5): the name in brackets may hold anything, so fields count from the last bracket; 14 to 17 are the times.
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
+    return [int(field) / _TICKS_A_SECOND for field in fields[11:15]]
 
 
 async def watch(pids: Mapping[str, int], seconds: float) -> dict[str, Use]:

@@ -3,16 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from activities.agent_turn import AgentTurnActivities
 from temporalio import common, exceptions, workflow
 
 from activities import options
+from activities.agent_turn import AgentTurnActivities
 from activities.hosts import HostActivities
 from activities.integration import IntegrationActivities
 from activities.verification import VerificationActivities
 from activities.worktree import WorktreeActivities
-from domain import agent, implement, wire, work
+from domain import agent, errors, implement, wire, work
 from domain.implement import Step
+from workflows import watching
 
 
 @workflow.defn(name=wire.IMPLEMENT_WORKFLOW, versioning_behavior=common.VersioningBehavior.PINNED)
@@ -43,16 +44,18 @@ class ImplementWorkflow:
     async def run(self, _: implement.State) -> implement.Result:
         try:
             await self._drive()
-        except (asyncio.CancelledError, exceptions.FailureError):
-            await self._give_back()
+        except (asyncio.CancelledError, exceptions.FailureError) as stop:
+            await self._give_back(over=exceptions.is_cancelled_exception(stop))
             await workflow.wait_condition(workflow.all_handlers_finished)
             raise
-        await self._give_back()
+        await self._give_back(over=False)
         await workflow.wait_condition(workflow.all_handlers_finished)
         return implement.result(self._state)
 
     async def _drive(self) -> None:
         while (step := implement.next_step(self._state)) is not Step.STOP:
+            if watching.cancelled():
+                raise asyncio.CancelledError
             workflow.set_current_details(f"**{self._state.issue}** {step}, turn {self._state.turns}")
             try:
                 await self._steps[step]()
@@ -65,6 +68,8 @@ class ImplementWorkflow:
         cause = error.cause
         if isinstance(cause, exceptions.TimeoutError) and cause.type == exceptions.TimeoutType.SCHEDULE_TO_START:
             implement.after_host_loss(self._state)
+        elif isinstance(cause, exceptions.ApplicationError) and cause.type == errors.UnsafeWork.wire_type():
+            implement.after_unsafe_work(self._state, cause.message)
         elif isinstance(cause, exceptions.ApplicationError) and step is Step.TURN:
             implement.after_turn_error(self._state, cause.type or "", cause.message)
         else:
@@ -80,7 +85,7 @@ class ImplementWorkflow:
             HostActivities.claim_host,
             work.ClaimHost(run=state.run, backend=state.backend, avoid_host=state.lost_host),
             summary=f"a host with {state.backend}",
-            **options.CLAIM_HOST,
+            **options.CLAIM_HOST | watching.WAITED,
         )
 
     async def _prepare(self) -> None:
@@ -92,7 +97,7 @@ class ImplementWorkflow:
                 repo=state.issue.repo,
                 base_branch=state.base_branch,
                 branch=state.branch,
-                start_fresh=state.start_fresh and state.turns == 0,
+                start_fresh=state.start_fresh and not state.expected_remote_sha,
             ),
             summary=f"{state.branch} on {self._queue()}",
             task_queue=self._queue(),
@@ -164,15 +169,16 @@ class ImplementWorkflow:
         )
         implement.after_verification(state, result)
 
-    async def _give_back(self) -> None:
-        """Free the slot and keep the worktree: it is a cache for the next round. A host that is gone frees itself."""
+    async def _give_back(self, *, over: bool) -> None:
+        """Free the slot and keep the worktree: it is a cache for the next round, unless the run is over, whose parent
+        does not learn of this host. A host that is gone frees itself."""
         if self._state.lease is None:
             return
         try:
             await workflow.execute_activity_method(
                 HostActivities.release_host,
-                work.ReleaseHost(run=self._state.run, remove_worktree=False),
-                summary="free the slot",
+                work.ReleaseHost(run=self._state.run, remove_worktree=over),
+                summary="free the slot and the disk" if over else "free the slot",
                 task_queue=self._queue(),
                 **options.CLEAN_UP,
             )

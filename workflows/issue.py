@@ -14,6 +14,7 @@ from activities.admission import AdmissionActivities
 from activities.closing import ClosingActivities
 from activities.hosts import HostActivities
 from activities.opening import OpeningActivities
+from activities.pull_request import PullRequestActivities
 from domain import (
     implement,
     merge_queue,
@@ -77,25 +78,32 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
         return self._state
 
     async def _cancelled(self) -> None:
-        """The run ends where it is. A merge that the queue was already cleared for is waited for, and told as it is."""
-        reason = workflow.cancellation_reason() or "cancelled by an operator"
-        if self._state.merge.requested and self._state.ending is None:
+        """The run ends where it is. A merge that the queue was already cleared for is waited for, and told as it is;
+        so is an ending that was decided before the cancel. A forge that cannot be told keeps no place and no disk."""
+        state = self._state
+        if state.merge.requested and state.ending is None:
             await self._leave_queue()
-            if self._merge_ended:
-                outcomes.after_merge(self._state, self._merge_ended)
-        self._state.hold = None
-        if self._state.ending is None or self._state.ending.phase is not run.Phase.DONE:
-            outcomes.end(self._state, run.Phase.CANCELLED, reason)
-        await self._close()
+            if self._merge_ended and self._merge_ended.end is merge_queue.End.MERGED:
+                outcomes.after_merge(state, self._merge_ended)
+        if state.ending is None:
+            outcomes.end(state, run.Phase.CANCELLED, workflow.cancellation_reason() or "cancelled by an operator")
+        try:
+            await self._write_ending()
+        except exceptions.FailureError as error:
+            workflow.logger.error("the end of %s could not be written: %s", state.issue, watching.error_message(error))
+        await self._leave()
 
     # --- the story ---
 
     async def _drive(self) -> None:
         while (step := steps.next_step(self._state)) is not Step.STOP:
+            self._step = step
             self._show(step)
             self._continue_as_new_when_due()
             try:
-                if self._news and self._state.ending is None:
+                if watching.cancelled():
+                    raise asyncio.CancelledError
+                if self._has_news():
                     await self._look_again()
                 else:
                     await self._steps[step]()
@@ -109,7 +117,7 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
         """Between two steps nothing is in flight, and all that counts is in the state."""
         info = workflow.info()
         due = info.is_continue_as_new_suggested() or info.is_target_worker_deployment_version_changed()
-        if due and workflow.all_handlers_finished():
+        if due and not self._news and workflow.all_handlers_finished():
             workflow.continue_as_new(
                 self._state, initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE
             )
@@ -123,65 +131,101 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
             summary="the issue changed",
             **options.FORGE,
         )
-        if opened.gone and self._state.ending is None and not self._state.merge.cleared_sha:
-            outcomes.end(self._state, run.Phase.CANCELLED, opened.gone)
+        state = self._state
+        if not opened.gone or state.ending is not None or state.merge.cleared_sha:
+            return
+        if state.pull is not None and state.change is not None:
+            await self._look_at_pull(state.change.head_sha)
+        if state.ending is None:
+            outcomes.end(state, run.Phase.CANCELLED, opened.gone)
+
+    async def _look_at_pull(self, head_sha: str) -> None:
+        """An issue is also closed by the merge of its pull request: then the run is done, not cancelled."""
+        try:
+            facts = await workflow.execute_activity_method(
+                PullRequestActivities.watch_gate,
+                tasks.WatchGate(issue=self._state.issue, pull=self._pull(), head_sha=head_sha),
+                summary="what became of the pull request",
+                **options.FORGE,
+            )
+        except exceptions.ActivityError as error:
+            if not watching.ran_out(error):
+                raise
+        else:
+            outcomes.absorb(self._state, facts)
 
     async def _implement(self) -> None:
+        """One round in a child. Whatever leaves this step early stops the child and waits until it is quiescent: a
+        child that is left behind would be terminated with its agent at work. So is one that is just being started."""
         state = self._state
-        child = await workflow.start_child_workflow(
-            ImplementWorkflow.run,
-            outcomes.round_input(state),
-            id=f"{state.issue.workflow_id}/implement",
-            static_summary=f"{state.issue} {state.order.reason if state.order else ''}: {state.title}"[:200],
-            search_attributes=attributes.of_child("implement", str(state.issue.repo), state.backend),
+        starting = asyncio.create_task(
+            workflow.start_child_workflow(
+                ImplementWorkflow.run,
+                outcomes.round_input(state),
+                id=f"{state.issue.workflow_id}/implement",
+                static_summary=f"{state.issue} {state.order.reason if state.order else ''}: {state.title}"[:200],
+                search_attributes=attributes.of_child("implement", str(state.issue.repo), state.backend),
+            )
         )
         try:
-            await self._follow(child)
-        except asyncio.CancelledError:
+            await self._follow(await asyncio.shield(starting), told=state.human_note)
+        except (asyncio.CancelledError, exceptions.FailureError):
+            child = await starting
             child.cancel()
             await asyncio.gather(child, return_exceptions=True)
             raise
 
-    async def _follow(self, child: workflow.ChildWorkflowHandle[ImplementWorkflow, implement.Result]) -> None:
-        """Wait for the round; a hold is passed on, an ending stops it."""
+    async def _follow(
+        self, child: workflow.ChildWorkflowHandle[ImplementWorkflow, implement.Result], told: str
+    ) -> None:
+        """Wait for the round; a hold is passed on, an ending stops it. `told` is the note that the round began with."""
         held = False
         while not child.done():
             await workflow.wait_condition(functools.partial(self._round_turns, child, held))
-            if self._news and not child.done():
+            if self._has_news() and not child.done():
                 await self._look_again()
             if steps.stands(self._state) != held:
                 held = not held
                 self._show(Step.AWAIT_RELEASE)
-                if not child.done():
-                    await child.signal(ImplementWorkflow.hold_changed, implement.HoldSignal(held=held))
+                await self._pass_hold_on(child, held)
             if self._state.ending is not None and not child.done():
                 child.cancel()
                 await asyncio.gather(child, return_exceptions=True)
                 return
         try:
-            outcomes.after_round(self._state, await child)
+            outcomes.after_round(self._state, await child, workflow.now(), told=told)
         except exceptions.ChildWorkflowError as error:
             if exceptions.is_cancelled_exception(error):
                 outcomes.fail(self._state, "cancelled", "the implementation round was cancelled by itself")
             else:
                 outcomes.fail(self._state, "agent_error", f"the implementation round failed: {error.cause or error}")
 
+    async def _pass_hold_on(
+        self, child: workflow.ChildWorkflowHandle[ImplementWorkflow, implement.Result], held: bool
+    ) -> None:
+        if child.done():
+            return
+        try:
+            await child.signal(ImplementWorkflow.hold_changed, implement.HoldSignal(held=held))
+        except exceptions.ApplicationError as over:  # it ended meanwhile; its result is on the way
+            workflow.logger.info("the round of %s could not be told of a hold: %s", self._state.issue, over)
+
     def _round_turns(self, child: "asyncio.Task[implement.Result]", held: bool) -> bool:
         """The round is over, or something happened that it has to be told."""
         ended = self._state.ending is not None
-        return child.done() or self._news or ended or steps.stands(self._state) != held
+        return child.done() or self._has_news() or ended or steps.stands(self._state) != held
 
     async def _merge(self) -> None:
         """Line up, answer the queue's question, and take its last word. A hold withdraws the entry, unless the merge
         was cleared before: both are decided between two awaits, so exactly one of them wins."""
         state = self._state
         self._question = self._merge_ended = None
-        state.merge.requested = True
+        state.merge = run.MergeState(requested=True)
         await workflow.execute_activity_method(
             AdmissionActivities.request_merge,
             merge_queue.BuildCandidate(entry=outcomes.queue_entry(state), branch=state.base_branch),
             summary=f"queue {state.base_branch}",
-            **options.FORGE,
+            **options.FORGE | watching.WAITED,
         )
         while self._merge_ended is None:
             await workflow.wait_condition(
@@ -211,16 +255,25 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
 
     async def _leave_queue(self) -> None:
         """Withdraw and wait for the queue's word: it may be that the merge was made."""
-        await self._queue().signal(
-            wire.MERGE_WITHDRAWN, merge_queue.Withdrawal(run=self._state.issue.workflow_id, reason="held or ended")
-        )
+        entry = outcomes.queue_entry(self._state)
+        withdrawal = merge_queue.Withdrawal(run=entry.run, head_sha=entry.head_sha, reason="held, changed or ended")
+        try:
+            await self._queue().signal(wire.MERGE_WITHDRAWN, withdrawal)
+        except exceptions.ApplicationError as gone:  # a queue that is not running has no entry
+            self._merge_ended = self._merge_ended or merge_queue.Ended(
+                head_sha=entry.head_sha, end=merge_queue.End.WITHDRAWN, sentence=f"the queue is not running: {gone}"
+            )
         await workflow.wait_condition(lambda: self._merge_ended is not None)
 
     async def _await_release(self) -> None:
-        await workflow.wait_condition(lambda: not steps.stands(self._state) or self._state.ending is not None)
+        await workflow.wait_condition(self._interrupted)
 
     async def _close(self) -> None:
         """Tell the forge, free the place and the disk; then nothing is left to do."""
+        await self._write_ending()
+        await self._leave()
+
+    async def _write_ending(self) -> None:
         state = self._state
         state.ending = state.ending or run.Ending(phase=run.Phase.DONE, reason="merged")
         lesson = words.learning(state, state.ending)
@@ -237,8 +290,12 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
                 learnings=(lesson,) if lesson else (),
             ),
             summary=f"{state.ending.phase}: {state.ending.reason}"[:300],
-            **options.FORGE,
+            **options.FORGE | watching.WAITED,
         )
+
+    async def _leave(self) -> None:
+        state = self._state
+        assert state.ending is not None
         await asyncio.gather(self._leave_repository(), self._tidy_host())
         state.closed = True
         state.move(state.ending.phase, workflow.now())

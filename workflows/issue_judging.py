@@ -30,7 +30,7 @@ class JudgingSteps(IssueMessages):
                 status=words.published(state),
             ),
             summary=f"draft pull request at {state.change.head_sha[:9]}",
-            **options.FORGE,
+            **options.FORGE | watching.WAITED,
         )
         state.pull = published.pull
         state.change.published_at = published.at
@@ -67,7 +67,7 @@ class JudgingSteps(IssueMessages):
                 warnings=change.warnings,
             ),
             summary=f"review {change.head_sha[:9]}",
-            **options.JUDGE,
+            **options.JUDGE | watching.WAITED,
         )
         if state.change is change:
             change.review = found
@@ -80,7 +80,7 @@ class JudgingSteps(IssueMessages):
             ReviewPostingActivities.post_review,
             tasks.PostReview(pull=self._pull(), review=state.change.review),
             summary=f"{state.change.review.verdict} by {state.change.review.by}",
-            **options.FORGE,
+            **options.FORGE | watching.WAITED,
         )
         state.change.review_posted = True
         outcomes.after_review(state)
@@ -98,17 +98,22 @@ class JudgingSteps(IssueMessages):
             since=change.published_at,
         )
         try:
-            polled = await workflow.execute_activity_method(
-                CiActivities.poll_checks,
-                tasks.PollChecks(request=poll, pull=self._pull()),
-                summary=f"CI of {change.head_sha[:9]}",
-                **options.watch(state.ci_poll_seconds, state.policy.ci_timeout_seconds),
+            polled = await watching.until(
+                workflow.start_activity_method(
+                    CiActivities.poll_checks,
+                    tasks.PollChecks(request=poll, pull=self._pull()),
+                    summary=f"CI of {change.head_sha[:9]}",
+                    **options.watch(state.ci_poll_seconds, state.policy.ci_timeout_seconds),
+                ),
+                self._interrupted,
             )
         except exceptions.ActivityError as error:
             if not watching.ran_out(error):
                 raise
             note = watching.error_message(error)
             outcomes.after_ci(state, checks.Verdict(head_sha=change.head_sha, result=checks.Result.SILENT, note=note))
+            return
+        if polled is None:
             return
         if polled.facts is not None:
             outcomes.absorb(state, polled.facts)
@@ -121,7 +126,7 @@ class JudgingSteps(IssueMessages):
             PullRequestActivities.mark_ready,
             tasks.MarkReady(pull=self._pull()),
             summary="draft → ready",
-            **options.FORGE,
+            **options.FORGE | watching.WAITED,
         )
         self._state.pull.ready = True
 
@@ -139,7 +144,7 @@ class JudgingSteps(IssueMessages):
                 summary=f"a person's word on {change.head_sha[:9]}",
                 **options.watch(state.gate_poll_seconds),
             ),
-            lambda: change.approval is not None or self._interrupted(),
+            self._interrupted,
         )
         if facts is not None:
             state.hold = None

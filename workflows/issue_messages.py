@@ -8,7 +8,7 @@ from temporalio.exceptions import ApplicationError
 
 from domain import decisions, errors, fleet, merge_queue, refs, run, steps, wire, words
 from domain.steps import Step
-from workflows import attributes
+from workflows import attributes, watching
 
 M = TypeVar("M")
 
@@ -20,7 +20,7 @@ class IssueMessages:
         self._state = state
         self._shown = attributes.Shown()
         self._news = False
-        self._granted = False
+        self._step = Step.OPEN
         self._question: merge_queue.ClearanceQuestion | None = None
         self._merge_ended: merge_queue.Ended | None = None
 
@@ -107,7 +107,7 @@ class IssueMessages:
 
     @workflow.signal(name=wire.ADMITTED, description="The repository has a place for this run")
     def admitted(self, settings: fleet.Settings) -> None:
-        self._granted = True
+        self._state.admitted = True
 
     @workflow.signal(name=wire.MERGE_CLEARANCE_ASKED, description="The queue asks whether this head may merge now")
     def merge_clearance_asked(self, question: merge_queue.ClearanceQuestion) -> None:
@@ -115,7 +115,9 @@ class IssueMessages:
 
     @workflow.signal(name=wire.MERGE_ENDED, description="The queue's last word on an entry")
     def merge_ended(self, ended: merge_queue.Ended) -> None:
-        self._merge_ended = ended
+        head = self._state.change.head_sha if self._state.change else ""
+        if ended.head_sha == head and self._merge_ended is None:  # anything else is about an entry of the past
+            self._merge_ended = ended
 
     @workflow.query(name=wire.SNAPSHOT, description="Everything this run knows")
     def snapshot(self) -> run.State:
@@ -137,8 +139,13 @@ class IssueMessages:
             self._state.hold.since = workflow.now()
 
     def _interrupted(self) -> bool:
-        """What ends a wait for somebody else: an ending, a standing hold, or news of the issue."""
-        return self._state.ending is not None or steps.stands(self._state) or self._news
+        """What ends a wait: another step is due (an answer, a hold, an ending, an edit), news, or a cancel."""
+        due = steps.next_step(self._state) is not self._step
+        return due or self._has_news() or watching.cancelled()
+
+    def _has_news(self) -> bool:
+        """An ending is not looked at again."""
+        return self._news and self._state.ending is None
 
     def _pull(self) -> refs.PullRequest:
         assert self._state.pull is not None

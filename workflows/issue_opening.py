@@ -35,7 +35,10 @@ class OpeningSteps(IssueMessages):
         request = tasks.JudgeTriage(issue=state.issue, title=state.title, body=state.body, backend=state.backend)
         try:
             advice = await workflow.execute_activity_method(
-                JudgementActivities.judge_triage, request, summary="triage by a model", **options.JUDGE
+                JudgementActivities.judge_triage,
+                request,
+                summary="triage by a model",
+                **options.JUDGE | watching.WAITED,
             )
         except exceptions.ActivityError as error:
             if exceptions.is_cancelled_exception(error):
@@ -50,7 +53,7 @@ class OpeningSteps(IssueMessages):
             ClaimingActivities.claim_issue,
             tasks.ClaimIssue(issue=self._state.issue, body=words.claimed(self._state)),
             summary="labels and status comment",
-            **options.FORGE,
+            **options.FORGE | watching.WAITED,
         )
         self._state.claimed = True
 
@@ -74,7 +77,7 @@ class OpeningSteps(IssueMessages):
         state = self._state
         state.hold = run.Hold(kind=run.HoldKind.DISPATCH_APPROVAL, note="mode review-all asks before an agent starts")
         self._show(Step.AWAIT_DISPATCH)
-        await workflow.wait_condition(lambda: state.dispatch_approval is not None or self._interrupted())
+        await workflow.wait_condition(self._interrupted)
 
     async def _admit(self) -> None:
         state = self._state
@@ -87,8 +90,10 @@ class OpeningSteps(IssueMessages):
                 max_in_flight=state.policy.max_in_flight,
             )
             await workflow.execute_activity_method(
-                AdmissionActivities.request_admission, request, summary="ask for a place", **options.FORGE
+                AdmissionActivities.request_admission,
+                request,
+                summary="ask for a place",
+                **options.FORGE | watching.WAITED,
             )
             state.admission_asked = True
-        await workflow.wait_condition(lambda: self._granted or self._interrupted())
-        state.admitted = self._granted
+        await workflow.wait_condition(self._interrupted)

@@ -30,10 +30,11 @@ class MergeQueueWorkflow:
 
     @workflow.signal(name=wire.MERGE_WITHDRAWN, description="Take a run's entry out")
     async def merge_withdrawn(self, withdrawal: merge_queue.Withdrawal) -> None:
-        waiting = next((e for e in self._state.entries if e.run == withdrawal.run), None)
         self._state.withdraw(withdrawal)
-        if waiting is not None:  # the entry in work is answered by the loop, once nothing of it can merge any more
-            await self._tell(waiting, Ended(head_sha=waiting.head_sha, end=End.WITHDRAWN, sentence=withdrawal.reason))
+        current = self._state.current
+        if current is None or current.run != withdrawal.run:  # the loop answers once nothing of it can merge any more
+            ended = Ended(head_sha=withdrawal.head_sha, end=End.WITHDRAWN, sentence=withdrawal.reason)
+            await self._tell(withdrawal.run, ended)
 
     @workflow.signal(name=wire.MERGE_CLEARANCE_GIVEN, description="The owner's answer to the queue's question")
     def merge_clearance_given(self, clearance: merge_queue.Clearance) -> None:
@@ -61,7 +62,7 @@ class MergeQueueWorkflow:
             ended = await self._work(entry)
             self._state.finish()
             self._state.merged += ended.end is End.MERGED
-            await self._tell(entry, ended)
+            await self._tell(entry.run, ended)
 
     def _due(self) -> bool:
         info = workflow.info()
@@ -166,11 +167,11 @@ class MergeQueueWorkflow:
             return False
         return state.clearance is not None and state.clearance.granted
 
-    async def _tell(self, entry: Entry, ended: Ended) -> None:
+    async def _tell(self, run: str, ended: Ended) -> None:
         try:
-            await workflow.get_external_workflow_handle(entry.run).signal(wire.MERGE_ENDED, ended)
+            await workflow.get_external_workflow_handle(run).signal(wire.MERGE_ENDED, ended)
         except exceptions.ApplicationError as gone:  # a run that is over needs no answer
-            workflow.logger.warning("%s could not be told: %s", entry.run, gone)
+            workflow.logger.warning("%s could not be told: %s", run, gone)
 
     def _card(self) -> str:
         state = self._state

@@ -1,5 +1,6 @@
 """Admission to one repository: as many runs at once as its policy allows, none while the fleet is paused."""
 
+import functools
 from datetime import timedelta
 
 from temporalio import common, exceptions, workflow
@@ -7,6 +8,7 @@ from temporalio import common, exceptions, workflow
 from activities import options
 from activities.admission import AdmissionActivities
 from domain import fleet, tasks, wire
+from workflows import watching
 
 RECONCILE_EVERY = timedelta(minutes=5)
 """How long a place that nobody gave back (a terminated run) can keep others out."""
@@ -38,19 +40,15 @@ class RepositoryWorkflow:
 
     @workflow.run
     async def run(self, _: fleet.RepositoryState) -> None:
-        if self._state.settings is None:
-            await workflow.execute_activity_method(
-                AdmissionActivities.register_repository,
-                self._state.repo,
-                summary="ask the fleet for its switches",
-                **options.FORGE,
-            )
+        registered = self._state.settings is not None
         while True:
             workflow.set_current_details(self._card())
+            registered = registered or await self._register()
+            blocked = self._blocked()
             try:
                 await workflow.wait_condition(
-                    lambda: self._state.next_admission() is not None or self._due(),
-                    timeout=RECONCILE_EVERY if self._blocked() else None,
+                    functools.partial(self._has_to_act, blocked),
+                    timeout=RECONCILE_EVERY if blocked or not registered else None,
                     timeout_summary="look for places that were not given back",
                 )
             except TimeoutError:
@@ -62,6 +60,29 @@ class RepositoryWorkflow:
                 workflow.continue_as_new(
                     self._state, initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE
                 )
+
+    def _has_to_act(self, blocked: bool) -> bool:
+        """Runs that begin to wait start the clock of the reconciliation, so that ends this wait too."""
+        return self._state.next_admission() is not None or self._due() or self._blocked() != blocked
+
+    async def _register(self) -> bool:
+        try:
+            await workflow.execute_activity_method(
+                AdmissionActivities.register_repository,
+                self._state.repo,
+                summary="ask the fleet for its switches",
+                **options.FORGE,
+            )
+        except exceptions.ActivityError as error:
+            return self._try_later(error)
+        return True
+
+    def _try_later(self, error: exceptions.ActivityError) -> bool:
+        """An entity outlives an outage: it would forget who works and who waits if it failed."""
+        if exceptions.is_cancelled_exception(error):
+            raise error
+        workflow.logger.error("%s tries again later: %s", self._state.repo, watching.error_message(error))
+        return False
 
     def _due(self) -> bool:
         info = workflow.info()
@@ -81,12 +102,16 @@ class RepositoryWorkflow:
             self._state.ended(run)
 
     async def _reconcile(self) -> None:
-        ended = await workflow.execute_activity_method(
-            AdmissionActivities.find_ended_runs,
-            tasks.Runs(workflow_ids=self._state.running),
-            summary="which of these runs are over",
-            **options.FORGE,
-        )
+        try:
+            ended = await workflow.execute_activity_method(
+                AdmissionActivities.find_ended_runs,
+                tasks.Runs(workflow_ids=self._state.running),
+                summary="which of these runs are over",
+                **options.FORGE,
+            )
+        except exceptions.ActivityError as error:
+            self._try_later(error)
+            return
         for run in ended.workflow_ids:
             self._state.ended(run)
 

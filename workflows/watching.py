@@ -2,13 +2,25 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from temporalio import exceptions, workflow
 
+from activities import options
 from domain import errors
 
 T = TypeVar("T")
+
+WAITED: Final[options.Options] = {
+    "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+}
+"""For calls that change something: a cancel waits for the attempt that is under way, so that nothing is written after
+the run's end, and what the attempt did is known. An attempt that has not begun is dropped at once."""
+
+
+def cancelled() -> bool:
+    """Whether a cancel was asked for. A call that ends well in spite of it swallows the cancel, so every loop asks."""
+    return workflow.cancellation_reason() is not None
 
 
 async def until(watch: "asyncio.Task[T]", otherwise: Callable[[], bool]) -> T | None:

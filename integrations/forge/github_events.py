@@ -117,6 +117,8 @@ def _issues(payload: object) -> list[events.ForgeEvent]:
         if seen.label is None:
             return []
         labels: tuple[str, ...] = (seen.label.name,)
+    elif kind is events.Kind.WORK_WITHDRAWN:  # the issue is gone as a whole, whatever labels it still carries
+        labels = ()
     else:
         labels = tuple(label.name for label in seen.issue.labels or ())
     return [seen.event(kind, issue=seen.issue.number, labels=labels)]

@@ -7,11 +7,9 @@ askpass program from a file that only the worker's user can read and that is gon
 never an argument, part of a URL, configuration or an environment variable.
 """
 
-import asyncio
 import os
 import re
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from domain import errors
+from integrations.git import launch
 
 _CONFIG: Final = (
     "core.hooksPath=/dev/null",
@@ -53,8 +52,6 @@ esac
 _TEMPORARY: Final = ".in-use-"
 _LEFT_BEHIND_SECONDS: Final = 2 * 3600
 """Longer than any use of a temporary file: one of this age was left by a worker that was killed."""
-_MOST_STDERR: Final = 64 * 1024
-_CHUNK: Final = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -89,22 +86,6 @@ class Result:
     def text(self) -> str:
         """Standard output without its last line end; undecodable bytes are replaced."""
         return self.stdout.decode("utf-8", "replace").rstrip("\n")
-
-
-class OutputTooLarge(errors.GitFailed):
-    """git printed more than the caller was ready to read. Callers that read an agent's work make it `UnsafeWork`."""
-
-    @classmethod
-    def wire_type(cls) -> str:
-        return errors.GitFailed.wire_type()
-
-
-class TimedOut(errors.GitFailed):
-    """git was stopped; what it was about to change may have changed."""
-
-    @classmethod
-    def wire_type(cls) -> str:
-        return errors.GitFailed.wire_type()
 
 
 @dataclass(frozen=True)
@@ -166,7 +147,7 @@ class Runner:
         options = [piece for setting in (*_CONFIG, *config) for piece in ("-c", setting)]
         with self._home(credentials) as home:
             env = self._env(at, protocols, home)
-            ended = await _run(("git", *options, *args), env, stdin, seconds, most_output, cwd=home.path)
+            ended = await launch.run(("git", *options, *args), env, stdin, seconds, most_output, cwd=home.path)
         result = Result(ended.code, ended.stdout, readable(ended.stderr, credentials))
         if check and result.code != 0:
             raise failed(args[0], result)
@@ -236,13 +217,6 @@ class _Home:
     credentials: Path | None = None
 
 
-@dataclass(frozen=True)
-class _Raw:
-    code: int
-    stdout: bytes
-    stderr: bytes
-
-
 def failed(command: str, result: Result) -> errors.GitFailed:
     return errors.GitFailed(
         f"git {command} failed with code {result.code}, it says: {result.stderr or 'nothing'}; "
@@ -258,85 +232,3 @@ def readable(stderr: bytes, credentials: Credentials | None = None, most: int = 
     text = re.sub(r"//[^/@\s]*@", "//…@", text)
     lines = ["".join(c if c.isprintable() else " " for c in line).strip() for line in text.splitlines()]
     return " / ".join(line for line in lines[-6:] if line and not line.startswith("hint:"))[-most:]
-
-
-async def _run(
-    argv: tuple[str, ...], env: Mapping[str, str], stdin: bytes, seconds: float, most_output: int, *, cwd: Path
-) -> _Raw:
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=dict(env),
-        cwd=cwd,
-        start_new_session=True,  # one group to end: git starts transports and packers of its own
-    )
-    assert process.stdout is not None  # for the type checker: all three are pipes
-    assert process.stderr is not None
-    try:
-        async with asyncio.timeout(seconds):
-            _, out, err = await asyncio.gather(
-                _feed(process, stdin), _read(process.stdout, most_output), _read_end(process.stderr)
-            )
-            return _Raw(await process.wait(), out, err)
-    except TimeoutError:
-        raise TimedOut(
-            f"git {_subcommand(argv)} was stopped after its limit of {seconds:g} s, without an answer; "
-            "the same step is tried again, look at the network and the size of the repository when that does not help"
-        ) from None
-    finally:
-        await _end(process)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill the whole group and collect git, also when this task is cancelled meanwhile."""
-    killed = process.returncode is None
-    if killed:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    # `wait` may wait for the end of every pipe, and one that is no longer read never comes to it. asyncio offers no
-    # other way to close them than its own transport.
-    process._transport.close()  # type: ignore[attr-defined]  # see the line above
-    if killed:
-        await asyncio.shield(process.wait())
-
-
-async def _feed(process: asyncio.subprocess.Process, stdin: bytes) -> None:
-    assert process.stdin is not None  # for the type checker: it is a pipe
-    with suppress(BrokenPipeError, ConnectionResetError):  # git ended early; its code says why
-        process.stdin.write(stdin)
-        await process.stdin.drain()
-    process.stdin.close()
-
-
-async def _read(stream: asyncio.StreamReader, most: int) -> bytes:
-    taken = bytearray()
-    while chunk := await stream.read(_CHUNK):
-        taken += chunk
-        if len(taken) > most:
-            raise OutputTooLarge(
-                f"git printed more than {most} bytes, which is all that this step reads; "
-                "the work is too large to be handled in one piece"
-            )
-    return bytes(taken)
-
-
-async def _read_end(stream: asyncio.StreamReader) -> bytes:
-    taken = bytearray()
-    while chunk := await stream.read(_CHUNK):
-        taken += chunk
-        del taken[:-_MOST_STDERR]
-    return bytes(taken)
-
-
-def _subcommand(argv: tuple[str, ...]) -> str:
-    skip = False
-    for word in argv[1:]:
-        if skip:
-            skip = False
-        elif word == "-c":
-            skip = True
-        else:
-            return word
-    return "git"

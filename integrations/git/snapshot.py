@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from domain import errors
-from integrations.git import checks, clones, mirror, names, runner
+from integrations.git import checks, clones, launch, mirror, names, runner
 
 _GITLINK: Final = b"160000"
 
@@ -84,7 +84,7 @@ async def _list(source: mirror.Mirror, clone: Path, place: runner.Place, limits:
             most_output=16 * 1024 * 1024,
             timeout_seconds=600,
         )
-    except runner.OutputTooLarge as failure:
+    except launch.OutputTooLarge as failure:
         raise checks.too_many("uncommitted files", limits.files) from failure
     paths = sorted({path for path in found.stdout.split(b"\0") if path} - gitlinks)
     # A path that ends with a slash is a repository of its own inside of this one: not our work.

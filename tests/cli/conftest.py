@@ -88,7 +88,7 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[forge_world.Serv
 async def repo(
     forge: forge_world.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: world.World
 ) -> AsyncIterator[str]:
-    """`owner/name` of a repository with one commit that the account `fettle` may push to, and settings that lead to it."""
+    """A repository with one commit that the account `fettle` may push to, and settings that lead to it."""
     name = f"demo{next(_numbers)}"
     admin = forge.client(forge_world.ADMIN)
     tokens = {login: f"ghp_token-of-{login}" for login in ("ada", "fettle", "guest")}

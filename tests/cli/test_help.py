@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -86,3 +87,17 @@ def test_an_unknown_option_is_a_usage_error() -> None:
 def test_version_is_one_line() -> None:
     found = world.spawn("--version")
     assert (found.code, found.out) == (0, "fettle 0.1.0\n")
+
+
+def test_the_state_directory_may_be_named_before_the_command(tmp_path: Path) -> None:
+    found = world.spawn("--state", str(tmp_path / "there"), "worker", "migrate", "--json")
+    assert found.code == 0, found.err
+    assert (tmp_path / "there" / "fettle.db").exists()
+
+
+def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m cli.main doctor --json | true"
+    environment = {**os.environ, "PYTHONPATH": str(world.ROOT), "TEMPORAL_ADDRESS": "127.0.0.1:1"}
+    found = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True, env=environment)
+    assert "Traceback" not in found.stderr
+    assert "this should not happen" not in found.stderr

@@ -2,13 +2,17 @@
 
 import asyncio
 import sqlite3
+from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from temporalio import activity
+from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.worker import Worker
 
 from domain import refs, wire
 from tests.cli.world import World, asay, say
+from workers import connection
 
 
 @activity.defn(name=wire.PREPARE_WORKTREE)
@@ -30,7 +34,9 @@ def test_migrate_takes_another_state_directory(tmp_path: Path) -> None:
     assert (tmp_path / "other" / "fettle.db").exists()
 
 
-def test_a_store_that_cannot_be_reached_is_refused_without_its_password(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # pytest's fixture
+def test_a_store_that_cannot_be_reached_is_refused_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FETTLE_STORE_URL", "postgresql://user:hunter22@127.0.0.1:1/fettle")
     found = say("worker", "migrate")
     assert found.code == 1
@@ -44,8 +50,11 @@ async def test_list_shows_who_polls(runs: World) -> None:
     assert wire.CONTROL_QUEUE in (await asay("worker", "list")).out
 
 
-async def test_list_finds_host_queues(runs: World) -> None:
+async def test_list_finds_host_queues(runs: World, server: str) -> None:
     queue = refs.host_queue("host-7")
-    async with Worker(runs.client, task_queue=queue, activities=[prepare_worktree]), asyncio.timeout(30):
-        while queue not in {p["queue"] for p in (await asay("worker", "list", "--json")).json}:
-            await asyncio.sleep(0.2)
+    # A host has a runtime of its own; workers of one runtime report together, once a minute.
+    runtime = Runtime(telemetry=TelemetryConfig(), worker_heartbeat_interval=timedelta(seconds=1))
+    own = await connection.connect("host", address=server, runtime=runtime)
+    async with Worker(own, task_queue=queue, activities=[prepare_worktree]), asyncio.timeout(30):
+        while queue not in {p["queue"] for p in (await asay("worker", "list", "--json")).json}:  # noqa: ASYNC110 - see below
+            await asyncio.sleep(0.2)  # the server does not say when it has heard of a worker

@@ -10,8 +10,8 @@ def _as(repository: world.Repository, folder: Path, token: str) -> world.Work:
 
 
 async def test_a_stranger_clones_but_does_not_push(repository: world.Repository, tmp_path: Path) -> None:
-    await repository.admin.post("/_devforge/users", {"login": "eve", "token": "token-of-eve"})
-    eve = await _as(repository, tmp_path / "eve", "token-of-eve").clone()
+    await repository.admin.post("/_devforge/users", {"login": "mallory", "token": "token-of-mallory"})
+    eve = await _as(repository, tmp_path / "eve", "token-of-mallory").clone()
     await eve.git("checkout", "--quiet", "main")
     await eve.commit({"x.py": ""})
     assert "403" in await eve.git("push", "origin", "main", ok=False)

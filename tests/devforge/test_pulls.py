@@ -30,11 +30,11 @@ async def test_the_newest_api_version_has_no_merge_commit_sha(repository: world.
     await repository.work.branch("change", {"new.py": ""})
     number = (await repository.pull("change"))["number"]
     path = f"{repository.path}/pulls/{number}"
-    new = await repository.bot.call("GET", path, **{"X-GitHub-Api-Version": "2026-03-10"})
-    old = await repository.bot.call("GET", path, **{"X-GitHub-Api-Version": "2022-11-28"})
+    new = await repository.bot.call("GET", path, version="2026-03-10")
+    old = await repository.bot.call("GET", path, version="2022-11-28")
     assert {"merge_commit_sha", "assignee"} & new.keys() == set()
     assert {"merge_commit_sha", "assignee"} <= old.keys()
-    await repository.bot.call("GET", path, 400, **{"X-GitHub-Api-Version": "2001-01-01"})
+    await repository.bot.call("GET", path, 400, version="2001-01-01")
 
 
 async def test_a_conflict_is_seen_and_refused(repository: world.Repository) -> None:

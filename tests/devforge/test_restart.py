@@ -140,3 +140,10 @@ async def test_a_made_up_admin_token_is_kept_in_the_state(tmp_path: Path) -> Non
     process.terminate()
     assert await process.wait() == 0
     process._transport.close()  # type: ignore[attr-defined]  # asyncio leaves closing the pipe to the collector
+
+
+async def test_a_second_server_on_the_state_says_so_and_ends(mortal: world.Server) -> None:
+    command = (sys.executable, "-m", "devforge", "--state", str(mortal.state), "--port", "0")
+    process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE, cwd=world.ROOT)
+    _, said = await process.communicate()
+    assert (process.returncode, "Another devforge process works on" in said.decode()) == (1, True)

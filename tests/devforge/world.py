@@ -88,8 +88,9 @@ class Client:
     def __init__(self, http: httpx.AsyncClient) -> None:
         self.http = http
 
-    async def call(self, method: str, path: str, status: int = 200, body: Any = None, **headers: str) -> Any:
+    async def call(self, method: str, path: str, status: int = 200, body: Any = None, version: str = "") -> Any:
         """Send one request; the JSON body, None when empty."""
+        headers = {"X-GitHub-Api-Version": version} if version else {}
         response = await self.http.request(method, path, json=body, headers=headers)
         assert response.status_code == status, f"{method} {path}: {response.status_code} {response.text[:500]}"
         return response.json() if response.content else None

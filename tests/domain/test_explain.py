@@ -118,6 +118,7 @@ def test_a_standing_hold_explains_itself_in_every_phase(kind: HoldKind, step: st
     assert found.whose_move is waits.Mover.PERSON
     assert found.next_command in {f"fettle release {ISSUE}", f"fettle retry {ISSUE}"}
     assert found.since == START + timedelta(minutes=20)
+    assert "{" not in found.waits_for + found.ends_when + found.next_command
 
 
 @pytest.mark.parametrize("kind", [HoldKind.DISPATCH_APPROVAL, HoldKind.MERGE_APPROVAL])
@@ -299,6 +300,11 @@ def test_a_poll_that_found_nothing_is_not_called_a_failure() -> None:
     around = pending(attempt=3, failure_type=errors.ChecksPending.wire_type(), last_failure="CI is running")
     found = told(state_at(steps.Step.AWAIT_CI), around)
     assert found.notes == ("poll_checks has looked 2 times: CI is running",)
+
+
+def test_an_attempt_that_runs_is_told_apart_from_one_that_waits() -> None:
+    found = told(state_at(steps.Step.AWAIT_CI), pending(attempt=2, last_failure="no answer", started=True))
+    assert found.notes == ("poll_checks is at attempt 2, the last one failed: no answer; it runs now",)
 
 
 def test_a_first_attempt_is_not_worth_a_note() -> None:

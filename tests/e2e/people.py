@@ -1,6 +1,9 @@
 """What people and administrators do at the embedded forge: repositories, issues, labels, and rash decisions."""
 
+import base64
 import json
+import os
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +16,7 @@ from workers import embedded_forge
 
 OWNER: Final = "acme"
 CHECK: Final = "tests"
+_PERSON: Final = {"user.name": "Ada", "user.email": "ada@example.invalid"}
 
 
 class People:
@@ -22,7 +26,7 @@ class People:
         self._http = http
         self.admin = admin
         self._hook = hook
-        self._secret = secret
+        self.secret = secret
         self._token = ""
 
     async def call(self, method: str, path: str, body: Any = None, *, token: str = "") -> Any:
@@ -58,7 +62,7 @@ class People:
         rules |= {"required_pull_request_reviews": None, "restrictions": None}
         await self.call("PUT", f"/repos/{repo}/branches/main/protection", rules)
         if hook:
-            config = {"url": self._hook, "content_type": "json", "secret": self._secret}
+            config = {"url": self._hook, "content_type": "json", "secret": self.secret}
             await self.call("POST", f"/repos/{repo}/hooks", {"config": config, "events": list(desk.EVENTS)})
         return repo
 
@@ -79,6 +83,38 @@ class People:
         """Merge as a person does; the sha of the merge."""
         made = await self.call("PUT", f"/repos/{pull.repo}/pulls/{pull.number}/merge", {})
         return str(made["sha"])
+
+    async def push(self, repo: refs.Repository, branch: str, folder: Path, files: Mapping[str, str]) -> str:
+        """Clone into `folder`, commit `files` on top of `branch` and push as the owner does; the new head."""
+        credentials = base64.b64encode(f"x-access-token:{await self._owner()}".encode()).decode()
+        settings = {"http.extraHeader": f"Authorization: Basic {credentials}", "http.proxy": "", **_PERSON}
+        pairs = [
+            (f"GIT_CONFIG_{kind}_{n}", text)
+            for n, pair in enumerate(settings.items())
+            for kind, text in zip(("KEY", "VALUE"), pair, strict=True)
+        ]
+        environment = {
+            **os.environ,
+            **dict(pairs),
+            "GIT_CONFIG_COUNT": str(len(settings)),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_TERMINAL_PROMPT": "0",
+        }
+
+        def git(*words: str) -> str:
+            done = subprocess.run(
+                ["git", *words], env=environment, capture_output=True, text=True, check=True, timeout=30
+            )
+            return done.stdout.strip()
+
+        git("clone", "-q", "--branch", branch, f"{self._http.base_url}{repo}.git", str(folder))
+        for path, text in files.items():
+            (folder / path).write_text(text)
+        git("-C", str(folder), "add", "-A")
+        git("-C", str(folder), "commit", "-q", "-m", "A person's touch")
+        git("-C", str(folder), "push", "-q", "origin", branch)
+        return git("-C", str(folder), "rev-parse", "HEAD")
 
     async def fault(self, kind: str, **settings: Any) -> None:
         """Arm a fault of the forge."""

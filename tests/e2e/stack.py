@@ -1,4 +1,4 @@
-"""A whole installation as its operator starts it: the real `fettle up`, its forge and its agents, to be hurt by a test."""
+"""A whole installation as its operator starts it: the real `fettle up`, its forge and agents, to be hurt by a test."""
 
 import asyncio
 import hashlib
@@ -8,22 +8,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, overload
 
 import httpx
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
 from activities import artifact_store
-from domain import agent, implement, refs, run, wire
+from cli import outside
+from domain import agent, implement, policy, refs, run, wire
 from sandbox import proc
+from store import repositories
 from tests.e2e import books, command, people
-from workers import connection, embedded_forge, tether
+from workers import connection, embedded_forge, schedules, settings, tether
 
 ROOT: Final = Path(__file__).parents[2]
 SETTINGS: Final = {
@@ -53,33 +55,36 @@ class Answer:
         return json.loads(self.out)
 
 
+@overload
 async def until(
-    look: Callable[[], Awaitable[_T | None] | _T | None], seconds: float, what: Callable[[], str] | str
-) -> _T:
+    look: Callable[[], Coroutine[Any, Any, _T | None]], seconds: float, what: Callable[[], str] | str
+) -> _T: ...
+@overload
+async def until(look: Callable[[], _T | None], seconds: float, what: Callable[[], str] | str) -> _T: ...
+async def until(look: Callable[[], Any], seconds: float, what: Callable[[], str] | str) -> Any:
     """Look until there is an answer; a test that waits in vain says for what."""
     deadline = time.monotonic() + seconds
     while True:
         found = look()
-        if isinstance(found, Awaitable):
+        if asyncio.iscoroutine(found):
             found = await found
         if found:
             return found
         if time.monotonic() > deadline:
-            words = what if isinstance(what, str) else what()
-            raise AssertionError(f"not within {seconds:g} s: {words}")
+            raise AssertionError(f"not within {seconds:g} s: {what if isinstance(what, str) else what()}")
         await asyncio.sleep(_LOOK_SECONDS)
 
 
 class Stack:
     """One state directory and the `fettle up` that works on it. Starting it again is the same command line."""
 
-    def __init__(self, state: Path, **settings: str) -> None:
+    def __init__(self, state: Path, **more: str) -> None:
         self.state = state
         self.scripts = state.parent / f"{state.name}-scripts"
         self.gates = state.parent / f"{state.name}-gates"
         for folder in (self.scripts, self.gates):
             folder.mkdir(parents=True, exist_ok=True)
-        chosen = {**SETTINGS, "FETTLE_SCRIPTED": str(self.scripts), **settings}
+        chosen = {**SETTINGS, "FETTLE_SCRIPTED": str(self.scripts), **more}
         self.environment = command.environment(FETTLE_OPERATOR="ann", COLUMNS="200", **chosen)
         self.temporal: Client
         self.people: people.People
@@ -152,6 +157,14 @@ class Stack:
         await until(lambda: not proc.is_alive(killed), 30, f"the end of {name} after {number.name}")
         return killed
 
+    async def ready_again(self, name: str, seconds: float = 60) -> None:
+        """Wait until another process of a part that was killed is ready."""
+
+        def look() -> bool:
+            return self.up().get("states", {}).get(name) == "ready" and self._alive(name) is not None
+
+        await until(look, seconds, lambda: f"{name} ready again, {self.up().get('states')}")
+
     async def kill_all(self, number: signal.Signals) -> None:
         """Signal `fettle up` itself and wait for its end, and for that of all it started."""
         assert self._up is not None
@@ -195,11 +208,11 @@ class Stack:
     def _webhook_secret(self) -> str:
         return (self.state / "secrets" / "webhook-secret").read_text().strip()
 
-    async def fettle(self, *words: str, **settings: str) -> Answer:
+    async def fettle(self, *words: str, **more: str) -> Answer:
         """Run one command as an operator in another terminal does."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "cli.main", *words),
-            env={**self.environment, "FETTLE_STATE_DIR": str(self.state), **settings},
+            env={**self.environment, "FETTLE_STATE_DIR": str(self.state), **more},
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -211,12 +224,24 @@ class Stack:
 
     # --- runs ---
 
-    async def repository(self, name: str, files: Mapping[str, str], *policy: str, ci: str = "true") -> refs.Repository:
-        """A repository with one required check that runs `ci`, registered for runs without a person's approval."""
-        repo = await self.people.repository(name, self.state.parent / f"{self.state.name}-{name}", files, ci)
-        words = ("repo", "add", str(repo), "--mode", "full-auto", "--max-in-flight", "20", *policy)
-        added = await self.fettle(*words, "--json")
-        assert added.code == 0, added.err
+    async def repository(
+        self, name: str, files: Mapping[str, str], *, ci: str = "true", **given: Any
+    ) -> refs.Repository:
+        """A repository with one required check that runs `ci`, registered for runs without a person's approval; `given`
+        are keys of its policy."""
+        folder = self.state.parent / f"{self.state.name}-{name}"
+        repo = await self.people.repository(name, folder, files, ci)
+        rules = policy.RepositoryPolicy(
+            **{"approval_mode": policy.ApprovalMode.FULL_AUTO, "max_in_flight": 20, **given}
+        )
+        config = settings.load(
+            state_dir=self.state, intake_interval_seconds=float(SETTINGS["FETTLE_INTAKE_INTERVAL_SECONDS"])
+        )
+        async with outside.store(config) as store:
+            await store.repositories.upsert(
+                repositories.Registration(ref=repo, policy=rules, added_at=datetime.now(UTC))
+            )
+        await schedules.ensure_intake(self.temporal, repo, config)
         return repo
 
     async def ask(self, repo: refs.Repository, title: str, *turns: list[dict[str, Any]]) -> refs.Issue:
@@ -262,6 +287,16 @@ class Stack:
             return state if seen else None
 
         return await until(look, seconds, f"{issue} in {phase}")
+
+    async def gate_at(self, issue: refs.Issue, head: str, seconds: float = 30) -> run.State:
+        """Wait until the run asks for a person's word on `head`."""
+
+        async def look() -> run.State | None:
+            state = await self.state_of(issue)
+            asks = state and state.hold and state.hold.kind is run.HoldKind.MERGE_APPROVAL
+            return state if asks and state and state.change and state.change.head_sha == head else None
+
+        return await until(look, seconds, f"{issue} at its gate with {head}")
 
     async def ended(self, issue: refs.Issue, seconds: float = 60) -> run.State:
         """Wait for the end of the run, whatever it is."""

@@ -10,7 +10,7 @@ from domain import refs
 from sandbox import proc
 from tests.e2e.stack import Gate, RunningAgent, Stack, until
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(150)]
 
 RESUMED_WITHIN = 45.0
 Name = Callable[[str], str]

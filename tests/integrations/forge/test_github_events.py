@@ -43,9 +43,9 @@ def issue(**changes: object) -> dict[str, object]:
         ("assigned", events.Kind.WORK_REQUESTED, ("fettle", "bug")),
         ("labeled", events.Kind.WORK_REQUESTED, ("fettle",)),
         ("unlabeled", events.Kind.WORK_WITHDRAWN, ("fettle",)),
-        ("closed", events.Kind.WORK_WITHDRAWN, ("fettle", "bug")),
-        ("transferred", events.Kind.WORK_WITHDRAWN, ("fettle", "bug")),
-        ("deleted", events.Kind.WORK_WITHDRAWN, ("fettle", "bug")),
+        ("closed", events.Kind.WORK_WITHDRAWN, ()),
+        ("transferred", events.Kind.WORK_WITHDRAWN, ()),
+        ("deleted", events.Kind.WORK_WITHDRAWN, ()),
         ("edited", events.Kind.ISSUE_EDITED, ("fettle", "bug")),
     ],
 )
