@@ -68,8 +68,8 @@ class MergeActivities:
 
     @activity.defn(name=wire.MERGE_CANDIDATE)
     async def merge_candidate(self, request: MergeCandidate) -> Ended:
-        """Merge the entry at its head, if base, head and CI are still what was tested. Running twice is safe: a merge
-        of that head is looked up before it is made."""
+        """Merge the entry at its head, if base, head and CI are still what was tested and its issue is still open.
+        Running twice is safe: a merge of that head is looked up before it is made."""
         entry, candidate = request.entry, request.candidate
         pull = await self.forge.pull_request(entry.pull)
         if pull.head_sha != entry.head_sha:
@@ -79,6 +79,9 @@ class MergeActivities:
             if (tip := await self._base_tip(entry, request.branch)) != candidate.base_sha:
                 sentence = f"{request.branch} was {candidate.base_sha[:9]} when tested, it is now {tip[:9]}"
                 return Ended(head_sha=entry.head_sha, end=End.BASE_MOVED, sentence=sentence, found_sha=tip)
+            if not (await self.forge.issue(refs.Issue.from_workflow_id(entry.run))).open:
+                # Nothing may have told the run: its webhook can be lost, and CI's answer was all it waited for.
+                return Ended(head_sha=entry.head_sha, end=End.CLOSED, sentence="somebody closed the issue")
             if refused := verdict_refusal(entry, await self._fresh_verdict(entry, request)):
                 return refused
         ended = await self._merge(entry)

@@ -10,10 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from cli import outside
 from cli.checkup import Check, Probe, fail, ok, warn
 from integrations.agent import registry
-from workers import embedded, settings
+from workers import agents, embedded, settings
 
 _PYTHON: Final = (3, 11)
 _GIT: Final = (2, 38)
@@ -80,7 +79,7 @@ async def _disk(config: settings.Settings) -> list[Check]:
 async def _agents(config: settings.Settings) -> list[Check]:
     """Agents run where `fettle worker agents` runs; on another machine only the default one is worth a warning."""
     checks = []
-    for backend in registry.backends(outside.agent_settings(config)).values():
+    for backend in registry.backends(agents.backend_settings(config)).values():
         found = await asyncio.to_thread(backend.discover, os.environ)
         name = f"agent {backend.name}"
         if found.ready:

@@ -35,7 +35,8 @@ def demonstrate(state: Path | None, agent: str, *, keep: bool, as_json: bool) ->
         if as_json:
             render.emit_json(result)
         if not merged:
-            raise failures.Failed(f"the run ended in {result.outcome} without a merge, {result.reason or 'no reason given'}")
+            reason = result.reason or "no reason given"
+            raise failures.Failed(f"the run ended in {result.outcome} without a merge, {reason}")
     except failures.Failed as failed:
         raise trial.located(failed, folder) from failed
     except SystemExit:  # interrupted: a directory of ours has served

@@ -4,14 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-import pydantic
-
-from domain import errors
-from integrations.agent import claude, registry, scripted
 from integrations.forge import connect
 from integrations.forge.github import GitHub
 from store import engine
-from workers import connection, embedded_forge, settings
+from workers import connection, embedded_forge, forges, settings
 
 
 @asynccontextmanager
@@ -34,16 +30,7 @@ def forge_settings(config: settings.Settings) -> connect.ForgeSettings:
     Raises:
         errors.ConfigurationError: the settings are not complete.
     """
-    given = _connection(config)
-    wanted = given.model_dump(exclude={"token_file", "private_key_file"}, exclude_none=True)
-    try:
-        return connect.ForgeSettings.model_validate(wanted)
-    except pydantic.ValidationError as wrong:
-        problems = "; ".join(e["msg"].removeprefix("Value error, ") for e in wrong.errors(include_url=False))
-        raise errors.ConfigurationError(
-            f"the forge at {given.api_url} cannot be used, {problems}: set FETTLE_FORGE__TOKEN_FILE, or the app's "
-            "settings, in the environment or in fettle.toml; or start an embedded forge with fettle up"
-        ) from wrong
+    return forges.adapter_settings(_connection(config))
 
 
 def _connection(config: settings.Settings) -> settings.ForgeConnection:
@@ -54,16 +41,6 @@ def _connection(config: settings.Settings) -> settings.ForgeConnection:
     told = embedded_forge.EmbeddedForge(config.state_dir, port).environment()
     return settings.ForgeConnection.model_validate(
         {"api_url": told["FETTLE_FORGE__API_URL"], "token_file": told["FETTLE_FORGE__TOKEN_FILE"]}
-    )
-
-
-def agent_settings(config: settings.Settings) -> registry.AgentSettings:
-    """How the agents of this machine are found."""
-    place = config.scripted
-    is_file = place is not None and place.is_file()
-    return registry.AgentSettings(
-        claude=claude.ClaudeSettings(credentials_file=config.claude_credentials_file),
-        scripted=scripted.ScriptedSettings(script=place if is_file else None, folder=place if not is_file else None),
     )
 
 

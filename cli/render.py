@@ -1,6 +1,7 @@
 """How answers look: JSON for programs, short lines and tables for people. Untrusted text is never interpreted."""
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from rich import box, console, table, text
 
+_PIPE_WIDTH: Final = 200
 _COLOURS: Final[Mapping[str, str]] = {
     "done": "green",
     "failed": "red",
@@ -34,7 +36,9 @@ def clean_lines(value: str) -> str:
 
 def printer() -> console.Console:
     """A console on today's stdout. Markup and emoji codes are off, so `[red]` in a title stays `[red]`."""
-    return console.Console(file=sys.stdout, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    # A pipe has no width: a row that is folded there cannot be searched.
+    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _PIPE_WIDTH
+    return console.Console(file=sys.stdout, markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)
 
 
 def emit_json(value: Any) -> None:

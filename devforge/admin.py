@@ -180,9 +180,17 @@ def _is_git(source: Path) -> bool | None:
 async def _branch(source: Path) -> str:
     """The branch that HEAD of a local repository or bundle names; `main` when it does not say."""
     allow = ("-c", "protocol.allow=never", "-c", "protocol.file.allow=always")
-    listing = await git.run(None, *allow, "ls-remote", "--symref", "--", str(source), "HEAD", ok=(0, 128))
-    first = listing.text.split("\n", 1)[0]
-    return first.removeprefix("ref: refs/heads/").split("\t")[0] if first.startswith("ref: ") else "main"
+    patterns = ("HEAD", "refs/heads/*")
+    listing = await git.run(None, *allow, "ls-remote", "--symref", "--", str(source), *patterns, ok=(0, 128))
+    tips: dict[str, str] = {}
+    for line in listing.text.splitlines():
+        what, _, name = line.partition("\t")
+        if what.startswith("ref: refs/heads/"):
+            return what.removeprefix("ref: refs/heads/")
+        tips[name.removeprefix("refs/heads/")] = what
+    head = tips.pop("HEAD", None)  # a bundle tells the commit of HEAD, not its branch
+    same = [name for name, sha in tips.items() if sha == head]
+    return "main" if "main" in same or not same else same[0]
 
 
 async def set_ci(call: rest.Call) -> Response:

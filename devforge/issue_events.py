@@ -74,18 +74,21 @@ def shape(forge: state.Forge, repo: database.Row, issue_id: int, version: str = 
         "state_reason": row["state_reason"],
     }
     if pull is not None:
-        page = shapes.page(forge, repo, f"pull/{row['number']}")
-        found["draft"] = bool(pull["draft"])
-        found["pull_request"] = {
-            "url": shapes.api(forge, repo, f"pulls/{row['number']}"),
-            "html_url": page,
-            "diff_url": f"{page}.diff",
-            "patch_url": f"{page}.patch",
-            "merged_at": pull["merged_at"],
-        }
+        found |= {"draft": bool(pull["draft"]), "pull_request": _as_pull(forge, repo, row["number"], pull["merged_at"])}
     if version == rest.NEWEST_VERSION:
         del found["assignee"]
     return found
+
+
+def _as_pull(forge: state.Forge, repo: database.Row, number: int, merged_at: str | None) -> dict[str, Any]:
+    page = shapes.page(forge, repo, f"pull/{number}")
+    return {
+        "url": shapes.api(forge, repo, f"pulls/{number}"),
+        "html_url": page,
+        "diff_url": f"{page}.diff",
+        "patch_url": f"{page}.patch",
+        "merged_at": merged_at,
+    }
 
 
 def emit(

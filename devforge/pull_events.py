@@ -25,6 +25,29 @@ def _side(forge: state.Forge, repo: database.Row, name: str, sha: str, full: dic
     }
 
 
+def _addresses(forge: state.Forge, repo: database.Row, pull: database.Row) -> dict[str, Any]:
+    """Every link of a pull request."""
+    number = pull["number"]
+    url, page = shapes.api(forge, repo, f"pulls/{number}"), shapes.page(forge, repo, f"pull/{number}")
+    issue = shapes.api(forge, repo, f"issues/{number}")
+    links = {
+        "html": page,
+        "issue": issue,
+        "comments": f"{issue}/comments",
+        "review_comments": f"{url}/comments",
+        "review_comment": shapes.api(forge, repo, "pulls/comments{/number}"),
+        "commits": f"{url}/commits",
+        "statuses": shapes.api(forge, repo, f"statuses/{pull['head_sha']}"),
+    }
+    return {
+        "url": url,
+        "diff_url": f"{page}.diff",
+        "patch_url": f"{page}.patch",
+        **{f"{name}_url": link for name, link in links.items()},
+        "_links": {name: {"href": link} for name, link in {"self": url, **links}.items()},
+    }
+
+
 def simple(
     forge: state.Forge,
     repo: database.Row,
@@ -34,30 +57,14 @@ def simple(
 ) -> dict[str, Any]:
     """A pull request as lists show it; `whole` is the repository when the caller already has its shape."""
     whole = whole or shapes.repository(forge, repo)
-    number = pull["number"]
-    url, page = shapes.api(forge, repo, f"pulls/{number}"), shapes.page(forge, repo, f"pull/{number}")
-    issue, statuses = (
-        shapes.api(forge, repo, f"issues/{number}"),
-        shapes.api(forge, repo, f"statuses/{pull['head_sha']}"),
-    )
     people = issue_events.assignees(forge, pull["id"])
     reviewers = forge.db.all(
         "SELECT u.* FROM users u JOIN requested_reviewers q ON q.user_id = u.id WHERE q.issue_id = ?", pull["id"]
     )
-    found = {
-        "url": url,
+    found = _addresses(forge, repo, pull) | {
         "id": pull["id"],
         "node_id": shapes.node("PR", pull["id"]),
-        "html_url": page,
-        "diff_url": f"{page}.diff",
-        "patch_url": f"{page}.patch",
-        "issue_url": issue,
-        "commits_url": f"{url}/commits",
-        "review_comments_url": f"{url}/comments",
-        "review_comment_url": shapes.api(forge, repo, "pulls/comments{/number}"),
-        "comments_url": f"{issue}/comments",
-        "statuses_url": statuses,
-        "number": number,
+        "number": pull["number"],
         "state": pull["state"],
         "locked": False,
         "title": pull["title"],
@@ -77,16 +84,6 @@ def simple(
         "requested_teams": [],
         "head": _side(forge, repo, pull["head_ref"], pull["head_sha"], whole),
         "base": _side(forge, repo, pull["base_ref"], pull["base_sha"], whole),
-        "_links": {
-            "self": {"href": url},
-            "html": {"href": page},
-            "issue": {"href": issue},
-            "comments": {"href": f"{issue}/comments"},
-            "review_comments": {"href": f"{url}/comments"},
-            "review_comment": {"href": shapes.api(forge, repo, "pulls/comments{/number}")},
-            "commits": {"href": f"{url}/commits"},
-            "statuses": {"href": statuses},
-        },
         "author_association": shapes.association(forge, repo, pull["user_id"]),
         "auto_merge": None,
         "draft": bool(pull["draft"]),

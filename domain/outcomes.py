@@ -190,7 +190,8 @@ def after_round(state: State, result: implement.Result, at: datetime | None = No
     state.fresh = False
     state.rounds = result.turns
     state.summary = result.summary
-    state.session = result.session or state.session
+    session = result.session or state.session
+    state.session = session if session and session.backend == state.backend else None  # another agent begins anew
     state.host = result.host or state.host
     state.cost_usd = result.cost_usd if result.cost_usd is not None else state.cost_usd
     done = result.integration

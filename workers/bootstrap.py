@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
@@ -28,16 +28,14 @@ from domain import fleet, refs, wire
 from domain.policy import ApprovalMode
 from domain.redaction import Redactor
 from integrations.agent import registry
-from integrations.agent.claude import ClaudeSettings
-from integrations.agent.port import AgentBackend
-from integrations.agent.scripted import ScriptedSettings
 from integrations.forge import github_events
-from integrations.forge.connect import ForgeSettings, open_forge
+from integrations.forge.connect import open_forge
 from integrations.forge.port import Forge
 from integrations.git.mirror import Mirrors
 from store.engine import Store, open_store
 from web import app, dispatch, waker
-from workers import connection, health, http_server, logging, schedules, topology, versions
+from workers import agents as host_agents
+from workers import connection, forges, health, http_server, logging, schedules, topology, versions
 from workers.settings import Settings
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -50,8 +48,7 @@ def build_id(settings: Settings) -> str:
 
 @asynccontextmanager
 async def _forge(settings: Settings) -> AsyncIterator[Forge]:
-    wanted = settings.forge.model_dump(exclude={"token_file", "private_key_file"}, exclude_none=True)
-    opened = open_forge(ForgeSettings.model_validate(wanted))
+    opened = open_forge(forges.adapter_settings(settings.forge))
     try:
         yield opened
     finally:
@@ -138,10 +135,10 @@ async def run_agents(settings: Settings) -> None:
         temporal = await connection.connect(f"agents-{host}", state=settings.state_dir)
         await stack.enter_async_context(health.serving(settings.health_address, temporal))
         forge = await stack.enter_async_context(_forge(settings))
-        agents = _agent_settings(settings)
+        agents = host_agents.backend_settings(settings)
         backends = registry.backends(agents)
         confinement = Confinement(host_environment=dict(os.environ))
-        found = _versions(backends, confinement.host_environment)
+        found = host_agents.versions(backends, confinement.host_environment)
         mirrors = Mirrors.under(state)
         store = DirectoryStore(settings.artifacts_dir)
         judge = registry.judge_named(settings.judge, agents, ConfinedRunner(state, confinement))
@@ -217,23 +214,6 @@ def _open_probe(temporal: client.Client) -> Any:
         return await starting.is_open(temporal, workflow_id)
 
     return is_open
-
-
-def _agent_settings(settings: Settings) -> registry.AgentSettings:
-    recorded = settings.scripted
-    return registry.AgentSettings(
-        claude=ClaudeSettings(credentials_file=settings.claude_credentials_file, sandboxed=settings.claude_sandboxed),
-        scripted=ScriptedSettings(
-            script=recorded if recorded and not recorded.is_dir() else None,
-            folder=recorded if recorded and recorded.is_dir() else None,
-        ),
-    )
-
-
-def _versions(backends: Mapping[str, AgentBackend], environment: Mapping[str, str]) -> dict[str, str]:
-    """Agent CLIs that can work on this host, with their versions."""
-    found = {name: backend.discover(environment) for name, backend in backends.items()}
-    return {name: discovery.version for name, discovery in found.items() if discovery.ready}
 
 
 async def _ensure_fleet(temporal: client.Client, settings: Settings) -> None:

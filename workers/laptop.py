@@ -12,6 +12,7 @@ from workers import (
     connection,
     embedded,
     embedded_forge,
+    forges,
     ports,
     settings,
     state_directory,
@@ -69,6 +70,8 @@ async def _assemble(request: Request, state: Path) -> tuple[supervisor.Addresses
     own_forge = request.own_forge if request.own_forge is not None else "forge" not in known.model_fields_set
     if own_forge:
         embedded_forge.refuse_another(known)
+    else:
+        forges.refuse_incomplete(known)
     needed = {"web"} | ({"temporal", "temporal_ui"} if own_server else set()) | ({"forge"} if own_forge else set())
     chosen = ports.choose(
         request.explicit_ports,

@@ -1,6 +1,7 @@
 """Failures on request: what was committed stays committed, what was refused left no trace."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 from tests.devforge import world
@@ -88,3 +89,12 @@ async def test_a_fault_is_checked_and_can_be_removed(repository: world.Repositor
     await repository.admin.delete(f"/_devforge/faults/{made['id']}")
     await repository.bot.get(f"{repository.path}/issues")
     await repository.owner.get("/_devforge/faults", 401)
+
+
+async def test_the_hourly_limit_is_enforced(tmp_path: Path) -> None:
+    server = world.Server(tmp_path / "state", "--rate-limit", "2").start()
+    async with server.client().http as http:
+        answers = [await http.get("/users/nobody") for _ in range(3)]
+    assert server.stop() == 0
+    assert [answer.status_code for answer in answers] == [404, 404, 403]
+    assert [answer.headers["x-ratelimit-remaining"] for answer in answers] == ["1", "0", "0"]

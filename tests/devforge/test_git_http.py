@@ -71,3 +71,27 @@ async def test_a_large_push_and_a_fresh_clone_arrive_whole(repository: world.Rep
     fresh = await _as(repository, tmp_path / "fresh", repository.tokens["bot"]).clone()
     await fresh.git("checkout", "--quiet", "large")
     assert (fresh.folder / "large.txt").read_text() == text
+
+
+async def test_a_repository_a_bundle_and_a_directory_can_be_imported(
+    repository: world.Repository, tmp_path: Path
+) -> None:
+    sha = await repository.work.branch("trunk", {"new.py": "new\n"})
+    await repository.work.git("tag", "v1")
+    bundle = tmp_path / "all.bundle"
+    await repository.work.git("bundle", "create", "--quiet", str(bundle), "HEAD", "trunk", "main", "v1")
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    (plain / "only.txt").write_text("x")
+    wanted = {"git": repository.work.folder, "bundle": bundle, "plain": plain}
+    found = {}
+    for kind, path in wanted.items():
+        name = f"{repository.name}-{kind}"
+        made = await repository.admin.post("/_devforge/import", {"owner": "ada", "name": name, "path": str(path)})
+        branches = await repository.owner.get(f"/repos/ada/{name}/branches")
+        found[kind] = (made["default_branch"], {item["name"]: item["commit"]["sha"] for item in branches})
+    assert found["git"][0] == found["bundle"][0] == "trunk"
+    assert found["git"][1]["trunk"] == found["bundle"][1]["trunk"] == sha
+    assert (found["plain"][0], list(found["plain"][1])) == ("main", ["main"])
+    refused = await repository.admin.post("/_devforge/import", {"owner": "ada", "name": "x", "path": "nowhere"}, 422)
+    assert "no absolute path" in refused["errors"][0]["message"]

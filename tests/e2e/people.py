@@ -108,7 +108,7 @@ class People:
             )
             return done.stdout.strip()
 
-        git("clone", "-q", "--branch", branch, f"{self._http.base_url}{repo}.git", str(folder))
+        git("clone", "-q", "--branch", branch, f"{str(self._http.base_url).rstrip('/')}/{repo}.git", str(folder))
         for path, text in files.items():
             (folder / path).write_text(text)
         git("-C", str(folder), "add", "-A")

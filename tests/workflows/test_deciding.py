@@ -215,7 +215,6 @@ async def test_labels_choose_the_model_and_a_model_advises_on_the_order_only(
     fettle: Installation, world: World
 ) -> None:
     world.judge = "model"
-    world.before[wire.JUDGE_TRIAGE] = __import__("collections").deque()
     issue = world.issue(1, labels=("fettle", "fettle-model-opus"))
     started = await fettle.start(issue)
     await started.at_gate()

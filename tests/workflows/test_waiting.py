@@ -1,6 +1,7 @@
 """Waiting is free: no event, no agent and no judge while a run waits, and webhooks only wake it."""
 
 import asyncio
+from pathlib import Path
 
 from domain import events, run, wire
 from domain.policy import ApprovalMode, RepositoryPolicy
@@ -32,12 +33,14 @@ async def test_a_wait_for_ci_costs_11_events_however_long_it_is(fettle: Installa
     assert len(await events_of_ci(started)) <= 11
 
 
-async def test_a_webhook_makes_the_poll_look_at_once_and_adds_no_event(fettle: Installation, world: World) -> None:
+async def test_a_webhook_makes_the_poll_look_at_once_and_adds_no_event(
+    fettle: Installation, world: World, tmp_path: Path
+) -> None:
     """The waker of the web process itself, against an hourly poll."""
     world.ci, world.ci_poll_seconds = PENDING, 3600
     issue = world.issue(1)
     started = await fettle.start(issue)
-    store = await open_store("sqlite+aiosqlite:///:memory:")
+    store = await open_store(f"sqlite:///{tmp_path}/store.db")
     try:
         waker = Waker(fettle.temporal, store.repositories)
         await world.called(wire.POLL_CHECKS, 1)
