@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from temporalio import activity
 
 from activities.claiming import LABELS, STATUS_KEY
+from domain import forge as facts
 from domain import tasks, wire
 from domain.redaction import Redactor
 from domain.run import Phase
@@ -55,8 +56,16 @@ class ClosingActivities:
             await self.forge.close_issue(request.issue, completed=True)
             if request.branch:
                 await self.forge.delete_branch(request.issue.repo, request.branch)
-        elif ending.phase in {Phase.CANCELLED, Phase.REJECTED} and request.pull is not None:
-            pull = await self.forge.pull_request(request.pull)
-            if pull.open:
-                await self.forge.close_pull_request(request.pull)
+        elif ending.phase in {Phase.CANCELLED, Phase.REJECTED}:
+            pull = await self._pull(request)
+            if pull is not None and pull.open:
+                await self.forge.close_pull_request(pull.ref)
         return tasks.Nothing()
+
+    async def _pull(self, request: tasks.CloseRun) -> facts.PullRequest | None:
+        """A run that was cancelled while it opened its pull request never learned the number."""
+        if request.pull is not None:
+            return await self.forge.pull_request(request.pull)
+        if not request.branch:
+            return None
+        return await self.forge.find_pull_request(request.issue.repo, head_branch=request.branch)

@@ -54,8 +54,10 @@ FORGE: Final[Options] = {
     "start_to_close_timeout": 60 * SECOND,
     "schedule_to_close_timeout": 30 * MINUTE,
     "retry_policy": _BACKOFF,
+    "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
 }
-"""Reads and keyed writes: a retry looks the effect up first."""
+"""Reads and keyed writes: a retry looks the effect up first. A cancelled run waits for the call that is under way: what
+it writes must not come after the run's last word. Between two attempts a cancel takes effect at once."""
 
 JUDGE: Final[AgentsOptions] = {
     "task_queue": wire.AGENTS_QUEUE,

@@ -29,10 +29,13 @@ async def get(call: rest.Call) -> Response:
     """GET /repos/{owner}/{repo}/commits/{ref}"""
     repo = call.repository("contents:read")
     sha = await revisions.resolve(call, repo, call.param("ref"))
-    if "application/vnd.github.sha" in call.request.headers.get("accept", ""):
-        return Response(sha, media_type="application/vnd.github.sha")
+    if call.wants("sha"):
+        return rest.media(sha.encode(), "sha")
     commit = await revisions.commit(call, repo, sha)
-    files = await diffs.files(call.forge.git_dir(repo["id"]), commit.parents[0] if commit.parents else None, sha)
+    before = commit.parents[0] if commit.parents else None
+    if call.wants("diff"):
+        return rest.media(await diffs.text(call.forge.git_dir(repo["id"]), before, sha), "diff")
+    files = await diffs.files(call.forge.git_dir(repo["id"]), before, sha)
     added, removed = sum(file.additions for file in files), sum(file.deletions for file in files)
     found = shapes.commit(call.forge, repo, commit) | {
         "stats": {"additions": added, "deletions": removed, "total": added + removed},
@@ -74,6 +77,8 @@ async def compare(call: rest.Call) -> Response:
     root = await git.merge_base(path, base, head)
     if root is None:
         raise errors.ApiError(404, f"No common ancestor between {names[0]} and {names[1]}.")
+    if call.wants("diff"):
+        return rest.media(await diffs.text(path, root, head), "diff")
     (ahead, behind), listed, files = await asyncio.gather(
         git.distance(path, base, head),
         git.commits(path, head, f"^{base}", limit=_MAX_COMMITS),
@@ -143,11 +148,10 @@ async def contents(call: rest.Call) -> Response:
     entries = await _listing(call, repo, sha, "--", f":(literal){path}") if path else []
     if path and not entries:
         raise errors.not_found()
-    raw = "application/vnd.github.raw" in call.request.headers.get("accept", "")
     if entries and entries[0][0][1] == "blob":
         data = await git.blob(call.forge.git_dir(repo["id"]), sha, path) or b""
-        if raw:
-            return Response(data, media_type="application/vnd.github.raw; charset=utf-8")
+        if call.wants("raw"):
+            return rest.media(data, "raw")
         found = _entry(call, repo, ref, *entries[0])
         return rest.answer(found | {"content": base64.encodebytes(data).decode(), "encoding": "base64"})
     inside = await _listing(call, repo, f"{sha}:{path}")

@@ -46,6 +46,12 @@ async def files(repository: Path, old: str | None, new: str) -> list[File]:
     return _files[key]
 
 
+async def text(repository: Path, old: str | None, new: str) -> bytes:
+    """The difference between two commits (None: the empty tree) as git writes it."""
+    options = ("--no-color", "--no-ext-diff", "--no-textconv", "--find-renames")
+    return (await git.run(repository, "diff", *options, old or _EMPTY_TREE, new, "--")).out
+
+
 def _combine(raw: str, text: str) -> list[File]:
     """Join the raw entries, the line counts and the patches, which git lists in one and the same order."""
     patches = re.split(r"^(?=diff --git )", text, flags=re.M)

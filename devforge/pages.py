@@ -268,10 +268,9 @@ async def pull_diff(request: Request) -> Response:
     row = None if repo is None else _pull(forge, repo, request.path_params["number"])
     if repo is None or row is None:
         return not_found(request)
-    base = f"{row['base_sha']}...{row['head_sha']}"
-    options = ("--no-color", "--no-ext-diff", "--no-textconv")
-    result = await git.run(forge.git_dir(repo["id"]), "diff", *options, base, "--")
-    return PlainTextResponse(result.text, headers=_HEADERS)
+    path = forge.git_dir(repo["id"])
+    root = await git.merge_base(path, row["base_sha"], row["head_sha"])
+    return PlainTextResponse(await diffs.text(path, root, row["head_sha"]), headers=_HEADERS)
 
 
 async def commit(request: Request) -> Response:

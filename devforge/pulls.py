@@ -140,7 +140,11 @@ async def _refuse_empty(call: rest.Call, repo: database.Row, base: tuple[str, st
 async def get(call: rest.Call) -> Response:
     """GET /repos/{owner}/{repo}/pulls/{number}"""
     repo = call.repository("pull_requests:read")
-    return await shown(call, repo, find(call, repo)["id"])
+    row = find(call, repo)
+    if call.wants("diff"):
+        root = await _root(call, repo, row)
+        return rest.media(await diffs.text(call.forge.git_dir(repo["id"]), root, row["head_sha"]), "diff")
+    return await shown(call, repo, row["id"])
 
 
 async def patch(call: rest.Call) -> Response:

@@ -82,6 +82,11 @@ class Call:
         auth.require(self.forge, self.who, row, *(needs or ("metadata:read",)))
         return row
 
+    def wants(self, media: str) -> bool:
+        """Whether the caller accepts `application/vnd.github.<media>`, with or without a version or `+json`."""
+        accepted = self.request.headers.get("accept", "").replace("github.v3.", "github.")
+        return f"application/vnd.github.{media}" in accepted
+
     def text(self, name: str, resource: str, default: str | None = None) -> str:
         """A string of the body.
 
@@ -180,6 +185,11 @@ def answer(body: Any = None, status: int = 200, headers: dict[str, str] | None =
         return Response(status_code=status, headers=headers)
     data = json.dumps(body, separators=(",", ":")).encode()
     return Response(data, status, headers, "application/json; charset=utf-8")
+
+
+def media(data: bytes, kind: str) -> Response:
+    """An answer in one of GitHub's own media types."""
+    return Response(data, media_type=f"application/vnd.github.{kind}; charset=utf-8")
 
 
 def route(method: str, path: str, handler: Handler, faulty: bool = True) -> Route:

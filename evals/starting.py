@@ -1,10 +1,12 @@
 """How long a person waits for `fettle --help`, which is where every command begins."""
 
 import os
+import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from evals import scoreboard
 
@@ -16,11 +18,12 @@ async def measure(count: int) -> list[scoreboard.Row]:
     script = Path(sys.executable).parent / "fettle"
     command = [str(script)] if script.exists() else [sys.executable, "-m", "cli.main"]
     helped, bare = [], []
-    _seconds([*command, "--help"])  # the first one reads the files, and may compile them
+    _run([*command, "--help"])  # the first one reads the files, and may compile them
     for _ in range(count):
-        helped.append(_seconds([*command, "--help"]))
-        bare.append(_seconds([sys.executable, "-c", "pass"]))
-    found, base = scoreboard.spread(helped), scoreboard.spread(bare)
+        helped.append(_run([*command, "--help"]))
+        bare.append(_run([sys.executable, "-c", "pass"]))
+    found, base = (scoreboard.spread([took.wall for took in each]) for each in (helped, bare))
+    cpu = scoreboard.spread([took.cpu for took in helped])
     return [
         scoreboard.Row(
             name="help",
@@ -31,15 +34,25 @@ async def measure(count: int) -> list[scoreboard.Row]:
             detail={"help_seconds": scoreboard.rounded(found), "python_seconds": scoreboard.rounded(base)},
         ),
         scoreboard.Row(
+            name="help-cpu", what="CPU time of that, p50: its wall time on an idle core", value=cpu["p50"], unit="s"
+        ),
+        scoreboard.Row(
             name="help-ratio",
-            what="of that to a Python that does nothing",
+            what="of the wall time to a Python that does nothing",
             value=found["p50"] / base["p50"],
             unit="times",
         ),
     ]
 
 
-def _seconds(command: list[str]) -> float:
-    began = time.perf_counter()
+class _Took(NamedTuple):
+    wall: float
+    cpu: float
+
+
+def _run(command: list[str]) -> _Took:
+    """Seconds of one process; raises CalledProcessError when it fails."""
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, env={**os.environ, "COLUMNS": "100"}, check=True, capture_output=True)
-    return time.perf_counter() - began
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return _Took(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)

@@ -1,6 +1,7 @@
 """From an event of the forge to the run it concerns: start it, tell it to look again, or let its poll look at once."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from temporalio import client, service
@@ -9,7 +10,7 @@ from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.workflowservice.v1 import ResetActivityRequest
 
 from activities import starting
-from domain import events, refs, triage, wire
+from domain import errors, events, forge, refs, triage, wire
 from store.repositories import Repositories
 
 _WAKES_POLL = frozenset(
@@ -34,10 +35,14 @@ class Busy(Exception):
 
 @dataclass(frozen=True)
 class Waker:
-    """Implements `web.dispatch.RunWaker`. An event is a hint: whatever is woken reads the forge before it acts."""
+    """Implements `web.dispatch.RunWaker`. An event is a hint: whatever is woken reads the forge before it acts.
+
+    `read_issue` asks the forge what is true of an issue now.
+    """
 
     temporal: client.Client
     repositories: Repositories
+    read_issue: Callable[[refs.Issue], Awaitable[forge.Issue]]
 
     async def wake(self, event: events.ForgeEvent) -> None:
         """Raises Busy, or Temporal's own errors, when the event has to be handed over again."""
@@ -54,7 +59,13 @@ class Waker:
             return
         if await self.repositories.get(event.repo) is None:
             return
-        await starting.start_issue_run(self.temporal, event.repo.issue(event.issue), asked_by="webhook")
+        try:
+            issue = await self.read_issue(event.repo.issue(event.issue))
+        except errors.NotFound:
+            return
+        # The event may be hours old: a run that was cancelled since then is started again by a label, not by a delay.
+        if triage.may_start(issue.labels, is_open=issue.open):
+            await starting.start_issue_run(self.temporal, issue.ref, asked_by="webhook", title=issue.title)
 
     async def _look_again(self, event: events.ForgeEvent) -> None:
         if event.issue is None or event.labels:  # labels come and go by our own hand; a closed issue carries none here

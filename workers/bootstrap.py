@@ -176,11 +176,12 @@ async def run_web(settings: Settings) -> None:
     logging.configure(redactor.redact, level=settings.log_level)
     async with AsyncExitStack() as stack:
         temporal = await connection.connect("web", state=settings.state_dir)
+        forge = await stack.enter_async_context(_forge(settings))
         store = await stack.enter_async_context(_store(settings))
         dispatcher = dispatch.Dispatcher(
             store.inbox,
             github_events.parse,
-            waker.Waker(temporal, store.repositories),
+            waker.Waker(temporal, store.repositories, forge.issue),
             lambda: datetime.now(UTC),
         )
         secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else ""

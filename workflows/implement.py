@@ -81,11 +81,13 @@ class ImplementWorkflow:
 
     async def _claim_host(self) -> None:
         state = self._state
-        state.lease = await workflow.execute_activity_method(
-            HostActivities.claim_host,
-            work.ClaimHost(run=state.run, backend=state.backend, avoid_host=state.lost_host),
-            summary=f"a host with {state.backend}",
-            **options.CLAIM_HOST | watching.WAITED,
+        state.lease = await watching.finished(
+            workflow.start_activity_method(
+                HostActivities.claim_host,
+                work.ClaimHost(run=state.run, backend=state.backend, avoid_host=state.lost_host),
+                summary=f"a host with {state.backend}",
+                **options.CLAIM_HOST | watching.WAITED,
+            )
         )
 
     async def _prepare(self) -> None:

@@ -18,19 +18,22 @@ class JudgingSteps(IssueMessages):
     async def _publish(self) -> None:
         state = self._state
         assert state.change is not None
-        published = await workflow.execute_activity_method(
-            PullRequestActivities.publish_pull_request,
-            tasks.Publish(
-                issue=state.issue,
-                branch=state.branch,
-                base_branch=state.base_branch,
-                head_sha=state.change.head_sha,
-                title=words.pull_title(state),
-                body=words.pull_body(state, state.summary),
-                status=words.published(state),
-            ),
-            summary=f"draft pull request at {state.change.head_sha[:9]}",
-            **options.FORGE | watching.WAITED,
+        request = tasks.Publish(
+            issue=state.issue,
+            branch=state.branch,
+            base_branch=state.base_branch,
+            head_sha=state.change.head_sha,
+            title=words.pull_title(state),
+            body=words.pull_body(state, state.summary),
+            status=words.published(state),
+        )
+        published = await watching.finished(
+            workflow.start_activity_method(
+                PullRequestActivities.publish_pull_request,
+                request,
+                summary=f"draft pull request at {state.change.head_sha[:9]}",
+                **options.FORGE | watching.WAITED,
+            )
         )
         state.pull = published.pull
         state.change.published_at = published.at

@@ -89,11 +89,13 @@ class OpeningSteps(IssueMessages):
                 priority=state.priority,
                 max_in_flight=state.policy.max_in_flight,
             )
-            await workflow.execute_activity_method(
-                AdmissionActivities.request_admission,
-                request,
-                summary="ask for a place",
-                **options.FORGE | watching.WAITED,
+            await watching.finished(
+                workflow.start_activity_method(
+                    AdmissionActivities.request_admission,
+                    request,
+                    summary="ask for a place",
+                    **options.FORGE | watching.WAITED,
+                )
             )
             state.admission_asked = True
         await workflow.wait_condition(self._interrupted)

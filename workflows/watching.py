@@ -23,6 +23,17 @@ def cancelled() -> bool:
     return workflow.cancellation_reason() is not None
 
 
+async def finished(call: "workflow.ActivityHandle[T]") -> T:
+    """The answer of a `WAITED` call, also when a cancel arrives with it or while it is made: what was made must be
+    known to be taken back. The SDK would drop an answer that comes in the same workflow task as the cancel."""
+    try:
+        return await asyncio.shield(call)
+    except asyncio.CancelledError:
+        await workflow.wait_condition(lambda: True)  # an answer that has come along is taken in first
+        call.cancel()
+        return await call
+
+
 async def until(watch: "asyncio.Task[T]", otherwise: Callable[[], bool]) -> T | None:
     """The watch's answer, or None when `otherwise` came true first. The loser is cancelled and forgotten."""
     condition = asyncio.create_task(workflow.wait_condition(otherwise))

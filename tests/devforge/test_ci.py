@@ -16,6 +16,7 @@ TEST = (
 async def test_a_pull_request_is_red_then_green(repository_with: Build, listener: world.Listener) -> None:
     repository = await repository_with({world.CI_FILE: world.ci_file("python3 check.py"), "check.py": TEST})
     await repository.protect("tests")
+    await repository.concluded(await repository.work.git("rev-parse", "main"))  # its events are not awaited below
     await repository.listen(listener, "check_run", "check_suite")
     red = await repository.work.branch("change", {"app.py": "bad\n"})
     number = (await repository.pull("change"))["number"]

@@ -139,6 +139,17 @@ async def test_contents_are_read_at_a_ref(repository: world.Repository) -> None:
     await repository.bot.get(f"{path}/folder/new.txt", 404)
 
 
+async def test_a_diff_can_be_had_as_text(repository: world.Repository) -> None:
+    await repository.work.branch("change", {"new.txt": "new\n"})
+    number = (await repository.pull("change"))["number"]
+    for path in (f"pulls/{number}", "compare/main...change", "commits/change"):
+        headers = {"Accept": "application/vnd.github.diff"}
+        answer = await repository.bot.http.get(f"{repository.path}/{path}", headers=headers)
+        assert answer.headers["content-type"] == "application/vnd.github.diff; charset=utf-8"
+        assert answer.text.startswith("diff --git a/new.txt b/new.txt\nnew file mode 100644\n")
+        assert answer.text.endswith("@@ -0,0 +1 @@\n+new\n")
+
+
 async def test_a_commit_message_on_main_closes_its_issue(repository: world.Repository) -> None:
     issue = await repository.bot.post(f"{repository.path}/issues", {"title": "Broken"})
     await repository.work.git("checkout", "--quiet", "main")

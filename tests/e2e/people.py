@@ -120,8 +120,13 @@ class People:
         """Arm a fault of the forge."""
         await self.call("POST", "/_devforge/faults", {"kind": kind, **settings}, token=self.admin)
 
+    async def faults(self) -> list[dict[str, Any]]:
+        """Every fault that was armed, with how often each was used."""
+        found: list[dict[str, Any]] = await self.call("GET", "/_devforge/faults", token=self.admin)
+        return found
+
     async def heal(self) -> list[dict[str, Any]]:
         """Disarm every fault; what they were, with how often each was used."""
-        found: list[dict[str, Any]] = await self.call("GET", "/_devforge/faults", token=self.admin)
+        found = await self.faults()
         await self.call("DELETE", "/_devforge/faults", token=self.admin)
         return found

@@ -71,6 +71,34 @@ async def test_cancel_leaves_no_process_and_no_write(stack: Stack, name: Name) -
     assert await stack.books.pulls(issue) == []
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", r"/pulls$"), ("POST", r"/issues/\d+/comments"), ("POST", r"/pulls/\d+/reviews")],
+    ids=["pull request", "comment", "review"],
+)
+async def test_write_that_is_under_way_when_a_run_is_cancelled_is_not_its_last_word(
+    stack: Stack, name: Name, method: str, path: str
+) -> None:
+    """The forge is slow: the write arrives seconds after the cancel. It must come before the end that is written."""
+    repo = await stack.repository(name("slow"), {})
+    await stack.people.fault("latency", method=method, path=f"/repos/{repo}{path}", seconds=4, count=1)
+    issue = await stack.ask(repo, "Answer", [{"write": {"path": "answer.txt", "content": "42\n"}}, {"say": "done"}])
+
+    async def under_way() -> bool:
+        return any(fault["used"] for fault in await stack.people.faults())
+
+    await until(under_way, 60, f"{method} {path} of {issue}")
+    assert (await stack.fettle("cancel", str(issue))).code == 0
+    effects = await stack.books.effects(repo)
+    quiet_since = time.monotonic()
+    await until(lambda: time.monotonic() > quiet_since + 5, 10, "quiet seconds")
+    assert await stack.books.effects(repo) == effects
+    assert await stack.books.labels(issue) == {wire.LABEL_CANCELLED}
+    assert [pull["state"] for pull in await stack.books.pulls(issue)] in ([], ["closed"])
+    assert "Cancelled" in (await stack.books.comments(issue))[0]
+    await stack.books.check_single_effects(issue)
+
+
 async def test_cancelled_issue_waits_for_a_person_to_label_it_again(stack: Stack, name: Name) -> None:
     issue, _ = await _busy_run(stack, name("again"))
     assert (await stack.fettle("cancel", str(issue))).code == 0

@@ -109,7 +109,10 @@ def test_interrupted_command_ends_with_130() -> None:
 def test_client_of_a_command_never_writes_to_stdout_when_its_server_goes_away(tmp_path: Path) -> None:
     """`--json` promises one object and nothing else, whatever happens to the server meanwhile."""
     code = (
-        "import asyncio, sys\nfrom datetime import timedelta\nfrom workers import connection, embedded, ports\nfrom pathlib import Path\n"
+        "import asyncio, sys\n"
+        "from datetime import timedelta\n"
+        "from pathlib import Path\n"
+        "from workers import connection, embedded, ports\n"
         "async def work():\n"
         "    chosen = ports.choose({}, None, automatic=True)\n"
         "    argv = embedded.command(Path(sys.argv[1]) / 'temporal.db', chosen)\n"

@@ -12,13 +12,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from temporalio import client, common, service, worker
+import pytest
+from temporalio import client, common, exceptions, service, worker
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetActivityRequest, SetWorkerDeploymentCurrentVersionRequest
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from activities import admission, edge, starting
-from domain import implement, refs, run, wire
+from domain import fleet, implement, refs, run, wire
 from tests.workflows import outside as fake
 from tests.workflows.world import Host, World
 from workers import topology
@@ -109,8 +110,41 @@ class Run:
         """For what only the run's own state tells. Nothing announces it, so it is asked for."""
         async with asyncio.timeout(seconds):
             while not true(state := await self.state()):
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.05)
         return state
+
+    async def quiet(self, workflow_id: str = "", seconds: float = 20) -> None:
+        """Nothing of this workflow is under way or due: it waits for a message or for a timer."""
+        handle = self.temporal.get_workflow_handle(workflow_id or self.issue.workflow_id)
+        async with asyncio.timeout(seconds):
+            while True:
+                described = (await handle.describe()).raw_description
+                if not described.pending_activities and not described.HasField("pending_workflow_task"):
+                    return
+                await asyncio.sleep(0.05)
+
+    async def child_is_held(self, seconds: float = 20) -> None:
+        """The round was told of the hold."""
+        async with asyncio.timeout(seconds):
+            while not (await self.child.query(wire.SNAPSHOT, result_type=implement.State)).held:
+                await asyncio.sleep(0.05)
+
+    async def cancelled(self) -> run.State:
+        """The state of a run that ended as cancelled."""
+        with pytest.raises(client.WorkflowFailureError) as failed:
+            await self.handle.result()
+        assert isinstance(failed.value.cause, exceptions.CancelledError)
+        return await self.state()
+
+    async def place(self) -> fleet.RepositoryState:
+        entity = self.temporal.get_workflow_handle(refs.repository_workflow_id(self.issue.repo))
+        state: fleet.RepositoryState = await entity.query(wire.SNAPSHOT, result_type=fleet.RepositoryState)
+        return state
+
+    async def place_is_free(self, seconds: float = 10) -> None:
+        async with asyncio.timeout(seconds):
+            while self.issue.workflow_id in {*(state := await self.place()).running, *(w.run for w in state.waiting)}:
+                await asyncio.sleep(0.05)
 
     async def at_gate(self) -> str:
         """The head that waits for approval."""

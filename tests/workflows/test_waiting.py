@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from domain import events, run, wire
+from domain import events, forge, refs, run, wire
 from domain.policy import ApprovalMode, RepositoryPolicy
 from store.engine import open_store
 from tests.workflows.installation import Installation, Run
@@ -23,14 +23,18 @@ async def events_of_ci(started: Run) -> list[int]:
 async def test_a_wait_for_ci_costs_11_events_however_long_it_is(fettle: Installation, world: World) -> None:
     world.ci, world.ci_poll_seconds = PENDING, 0.1
     started = await fettle.start(world.issue(1))
-    await world.called(wire.POLL_CHECKS, 3)
+    await world.called(wire.POLL_CHECKS, 2)
     grown = len(await started.events())
-    await world.called(wire.POLL_CHECKS, 12)
+    await world.called(wire.POLL_CHECKS, 7)
     assert len(await started.events()) == grown
     world.ci = GREEN
     await started.ended()
-    assert world.count(wire.POLL_CHECKS) >= 13
+    assert world.count(wire.POLL_CHECKS) >= 8
     assert len(await events_of_ci(started)) <= 11
+
+
+async def _is_not_asked(issue: refs.Issue) -> forge.Issue:
+    raise AssertionError(f"an event about CI made the waker read {issue}")
 
 
 async def test_a_webhook_makes_the_poll_look_at_once_and_adds_no_event(
@@ -42,7 +46,7 @@ async def test_a_webhook_makes_the_poll_look_at_once_and_adds_no_event(
     started = await fettle.start(issue)
     store = await open_store(f"sqlite:///{tmp_path}/store.db")
     try:
-        waker = Waker(fettle.temporal, store.repositories)
+        waker = Waker(fettle.temporal, store.repositories, read_issue=_is_not_asked)
         await world.called(wire.POLL_CHECKS, 1)
         branch = (await started.state()).branch
         event = events.ForgeEvent(kind=events.Kind.CI_CHANGED, repo=world.repo, branch=branch)
@@ -64,7 +68,7 @@ async def test_nobody_is_asked_anything_while_a_person_thinks(fettle: Installati
     await world.called(wire.WATCH_GATE, 2)
     before, asked = len(await started.events()), [c for c in world.calls if c[0] != wire.WATCH_GATE]
     looked = world.count(wire.WATCH_GATE)
-    await world.called(wire.WATCH_GATE, looked + 10)
+    await world.called(wire.WATCH_GATE, looked + 4)
     assert len(await started.events()) == before
     assert [c for c in world.calls if c[0] != wire.WATCH_GATE] == asked
 

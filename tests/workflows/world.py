@@ -16,6 +16,8 @@ from domain.policy import ApprovalMode, RepositoryPolicy
 from tests.workflows.repository import Repository
 
 GREEN, RED, PENDING, NONE = "green", "red", "pending", "none"
+HEARTBEATING = {wire.RUN_AGENT, wire.VERIFY_COMMIT, wire.PREPARE_WORKTREE, wire.INTEGRATE_WORK, wire.JUDGE_REVIEW}
+"""Activities of which the real ones heartbeat, and so hear of a cancel while they work."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,18 @@ class Stop:
     def __init__(self) -> None:
         self.reached = asyncio.Event()
         self.open = asyncio.Event()
+
+    async def pause(self, *, heartbeats: bool) -> None:
+        """A cancel is heard by heartbeats only: a call to the forge goes on to its end."""
+        self.reached.set()
+        waiting = asyncio.ensure_future(self.open.wait())
+        try:
+            while not waiting.done():
+                await asyncio.wait([waiting], timeout=0.05 if heartbeats else None)
+                if heartbeats:
+                    activity.heartbeat()
+        finally:
+            waiting.cancel()
 
 
 @dataclass
@@ -81,6 +95,8 @@ class World:
         self.calls: list[tuple[str, str]] = []
         self.effects: list[Effect] = []
         self.turn_requests: list[agent.TurnRequest] = []
+        self.inside = 0
+        """Activities that are running."""
         self.live: set[str] = set()
         """Runs with an agent at work."""
         self._moved = asyncio.Condition()
@@ -128,17 +144,19 @@ class World:
     async def call(self, name: str, subject: object):  # type: ignore[no-untyped-def] # the decorator gives the type
         """Around every fake activity: the record, the stop, the errors before and after."""
         self.calls.append((name, str(subject)))
+        self.inside += 1
         await self._notify()
-        if stop := self.stops.pop(name, None):
-            stop.reached.set()
-            while not stop.open.is_set():
-                activity.heartbeat()
-                await asyncio.wait([asyncio.ensure_future(stop.open.wait())], timeout=0.05)
-        if self.before.get(name):
-            raise self.before[name].popleft()
-        yield
-        if self.after.get(name):
-            raise self.after[name].popleft()
+        try:
+            if stop := self.stops.pop(name, None):
+                await stop.pause(heartbeats=name in HEARTBEATING)
+            if self.before.get(name):
+                raise self.before[name].popleft()
+            yield
+            if self.after.get(name):
+                raise self.after[name].popleft()
+        finally:
+            self.inside -= 1
+            await self._notify()
 
     def ci_verdict(self, sha: str) -> str:
         if sha not in self.ci_of and self.ci_next:
