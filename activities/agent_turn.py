@@ -71,7 +71,7 @@ class AgentTurnActivities:
         turn = _Turn(self, backend, request, worktree, progress)
         async with (
             turn.heartbeats(),
-            turn_fence.hold(self.state_dir, session, request.limits.stop_grace_seconds) as fence,
+            turn_fence.hold(self.state_dir, session, request.limits.stop_grace_seconds, worktree) as fence,
         ):
             return await turn.play(fence)
 

@@ -31,6 +31,16 @@ async def judge(forge: Forge, request: checks.PollRequest) -> tuple[checks.Verdi
     return verdict, tail(log, LOG_LIMIT)
 
 
+def _sooner(request: checks.PollRequest, verdict: checks.Verdict) -> timedelta | None:
+    """While no check is known, look again when the registration time is over rather than a whole interval later."""
+    policy = activity.info().retry_policy
+    if verdict.waiting_for or verdict.passed or request.since is None or policy is None:
+        return None
+    left = request.since + timedelta(seconds=request.registration_seconds) - datetime.now(UTC)
+    due = max(left, timedelta()) + timedelta(seconds=0.5)
+    return due if due < policy.initial_interval else None
+
+
 @dataclass(frozen=True)
 class CiActivities:
     forge: Forge
@@ -49,5 +59,5 @@ class CiActivities:
                 return tasks.PolledChecks(facts=facts)
         verdict, log = await judge(self.forge, request.request)
         if verdict.result is checks.Result.PENDING:
-            raise errors.ChecksPending(verdict.sentence())
+            raise errors.ChecksPending(verdict.sentence(), retry_after=_sooner(request.request, verdict))
         return tasks.PolledChecks(verdict=verdict, log_tail=log)

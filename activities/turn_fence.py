@@ -77,8 +77,9 @@ class Fence:
 
 
 @asynccontextmanager
-async def hold(state_dir: Path, session: agent.Session, grace_seconds: float) -> AsyncIterator[Fence]:
-    """Take the session over: wait for its holder to let go, ending what it runs, and then for that to be gone.
+async def hold(state_dir: Path, session: agent.Session, grace_seconds: float, worktree: Path) -> AsyncIterator[Fence]:
+    """Take the session over: wait for its holder to let go, ending what it runs, and then for that to be gone; and end
+    whatever else still works in the run's `worktree`.
 
     Raises:
         AgentCrashed: another process still holds the session after all of that.
@@ -90,6 +91,7 @@ async def hold(state_dir: Path, session: agent.Session, grace_seconds: float) ->
     lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         await _take(lock, path, session, grace_seconds)
+        await sweep(worktree)
         fence = Fence(path, _read(path))
         yield fence
         # Reached only when the turn's processes were awaited: nothing is left to end.
@@ -97,6 +99,26 @@ async def hold(state_dir: Path, session: agent.Session, grace_seconds: float) ->
         fence.save()
     finally:
         os.close(lock)
+
+
+async def sweep(folder: Path) -> None:
+    """End what still works in a run's own directory although nobody of ours runs it: a launcher that was killed took
+    the list of its orphans with it.
+
+    Raises:
+        AgentCrashed: something cannot be ended.
+    """
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    while left := await asyncio.to_thread(proc.working_in, folder.resolve()):
+        if clock() - began > _SWEEP_SECONDS:
+            raise errors.AgentCrashed(
+                f"{', '.join(str(each.pid) for each in left)} still work in {folder} after {_SWEEP_SECONDS:.0f} s of "
+                "being killed: no other process is started there; look for stuck processes on this host"
+            )
+        for each in left:
+            proc.send(each, signal.SIGKILL)
+        await asyncio.sleep(_POLL_SECONDS / 5)
 
 
 async def _take(lock: int, path: Path, session: agent.Session, grace_seconds: float) -> None:

@@ -42,7 +42,14 @@ COMMANDS: Final = (
         "fettle up",
         _RUN,
     ),
-    Entry("run", "cli.commands.run", "run", "Start the run of one issue.", "fettle run acme/api#12", _RUN),
+    Entry(
+        "run",
+        "cli.commands.run",
+        "run",
+        "Work on an issue in a copy of your own repository.",
+        "fettle run --repo . --title 'Fix the rounding'",
+        _RUN,
+    ),
     Entry(
         "devforge",
         "cli.commands.devforge",

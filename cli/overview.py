@@ -107,6 +107,6 @@ def _nothing(only: listing.Filter) -> str:
     if not only.ended_too:
         return (
             "no run is open: label an issue of a registered repository with 'fettle', start one with "
-            "fettle run owner/repo#12, or see what has ended with fettle fleet --all"
+            "label an issue fettle, or see what has ended with fettle fleet --all"
         )
     return "there are no runs yet: register a repository with fettle repo add owner/name, or try fettle demo"

@@ -129,7 +129,7 @@ def _has_ended(issue: refs.Issue, found: WorkflowExecutionDescription) -> failur
 
 def _translated(failed: RPCError, issue: refs.Issue) -> Exception:
     if failed.status is RPCStatusCode.NOT_FOUND:
-        return NoSuchRun(f"there is no run of {issue}: start one with fettle run {issue}, or see fettle fleet --all")
+        return NoSuchRun(f"there is no run of {issue}: label the issue fettle to start one, or see fettle fleet --all")
     unanswered = {RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.CANCELLED}
     if failed.status in unanswered:
         return NotAnswered(

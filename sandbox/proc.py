@@ -72,6 +72,18 @@ def send(process: Identity, number: signal.Signals) -> bool:
     return True
 
 
+def working_in(folder: Path) -> list[Identity]:
+    """The living processes whose working directory is `folder` or below it, wherever they hang in the tree."""
+    place = str(folder)
+    found = []
+    for stat in _all_stats():
+        with suppress(OSError):  # another user's, or gone
+            # A directory that was removed stands there as "<path> (deleted)".
+            if f"{os.readlink(f'/proc/{stat.identity.pid}/cwd')}/".startswith((f"{place}/", f"{place} ")):
+                found.append(stat)
+    return [stat.identity for stat in found if stat.state not in "ZX"]
+
+
 class Meter:
     """Adds up the CPU time and the bytes of a tree over its life, processes that have ended included as last seen."""
 

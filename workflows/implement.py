@@ -54,8 +54,7 @@ class ImplementWorkflow:
 
     async def _drive(self) -> None:
         while (step := implement.next_step(self._state)) is not Step.STOP:
-            if watching.cancelled():
-                raise asyncio.CancelledError
+            await watching.stop_if_cancelled()
             workflow.set_current_details(f"**{self._state.issue}** {step}, turn {self._state.turns}")
             try:
                 await self._steps[step]()
@@ -176,14 +175,18 @@ class ImplementWorkflow:
         does not learn of this host. A host that is gone frees itself."""
         if self._state.lease is None:
             return
+        freed = workflow.start_activity_method(
+            HostActivities.release_host,
+            work.ReleaseHost(run=self._state.run, remove_worktree=over),
+            summary="free the slot and the disk" if over else "free the slot",
+            task_queue=self._queue(),
+            **options.CLEAN_UP,
+        )
         try:
-            await workflow.execute_activity_method(
-                HostActivities.release_host,
-                work.ReleaseHost(run=self._state.run, remove_worktree=over),
-                summary="free the slot and the disk" if over else "free the slot",
-                task_queue=self._queue(),
-                **options.CLEAN_UP,
-            )
+            try:
+                await asyncio.shield(freed)
+            except asyncio.CancelledError:  # it is brief, and what it frees is needed
+                await freed
         except exceptions.ActivityError:
             workflow.logger.warning("host %s could not be told that its slot is free", self._state.lease.host_id)
 

@@ -41,6 +41,7 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
     @workflow.init
     def __init__(self, state: run.State) -> None:
         super().__init__(state)
+        self._written = False
         self._steps: dict[Step, Callable[[], Awaitable[None]]] = {
             Step.OPEN: self._open,
             Step.TRIAGE: self._triage,
@@ -101,8 +102,7 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
             self._show(step)
             self._continue_as_new_when_due()
             try:
-                if watching.cancelled():
-                    raise asyncio.CancelledError
+                await watching.stop_if_cancelled()
                 if self._has_news():
                     await self._look_again()
                 else:
@@ -172,7 +172,9 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
         except (asyncio.CancelledError, exceptions.FailureError):
             child = await starting
             child.cancel()
-            await asyncio.gather(child, return_exceptions=True)
+            (done,) = await asyncio.gather(child, return_exceptions=True)
+            if isinstance(done, implement.Result):  # it had ended before it heard of the cancel: its disk is known
+                state.host = done.host or state.host
             raise
 
     async def _follow(
@@ -274,7 +276,10 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
         await self._leave()
 
     async def _write_ending(self) -> None:
+        """Once: a cancel that arrives while the run leaves does not write its end again."""
         state = self._state
+        if self._written:
+            return
         state.ending = state.ending or run.Ending(phase=run.Phase.DONE, reason="merged")
         lesson = words.learning(state, state.ending)
         await workflow.execute_activity_method(
@@ -292,6 +297,7 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
             summary=f"{state.ending.phase}: {state.ending.reason}"[:300],
             **options.FORGE | watching.WAITED,
         )
+        self._written = True
 
     async def _leave(self) -> None:
         state = self._state
@@ -323,6 +329,8 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
                 **options.CLEAN_UP,
             )
         except exceptions.ActivityError as error:
+            if exceptions.is_cancelled_exception(error):
+                raise
             workflow.logger.warning("the worktree on %s stays: %s", self._state.host.host_id, error)
 
     def _queue(self) -> workflow.ExternalWorkflowHandle[object]:

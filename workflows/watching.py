@@ -19,8 +19,16 @@ the run's end, and what the attempt did is known. An attempt that has not begun 
 
 
 def cancelled() -> bool:
-    """Whether a cancel was asked for. A call that ends well in spite of it swallows the cancel, so every loop asks."""
+    """Whether a cancel was asked for. A call that ends well in spite of it swallows the cancel, so every wait asks."""
     return workflow.cancellation_reason() is not None
+
+
+async def stop_if_cancelled() -> None:
+    """Raise a cancel that a call has swallowed. One that is only being delivered is let in first: raised by us and
+    then delivered as well, it would cut the clean-up short."""
+    if cancelled():
+        await workflow.wait_condition(lambda: True)
+        raise asyncio.CancelledError
 
 
 async def finished(call: "workflow.ActivityHandle[T]") -> T:

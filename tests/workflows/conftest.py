@@ -14,7 +14,7 @@ from tests.workflows.world import World
 async def fettle() -> AsyncIterator[Installation]:
     async with (
         await WorkflowEnvironment.start_local(**installation.server()) as env,
-        installation.installed(env.client) as running,
+        installation.installed(await installation.connect(env)) as running,
     ):
         yield running
 

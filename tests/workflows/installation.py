@@ -17,6 +17,7 @@ from temporalio import client, common, exceptions, service, worker
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetActivityRequest, SetWorkerDeploymentCurrentVersionRequest
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
 
 from activities import admission, edge, starting
 from domain import fleet, implement, refs, run, wire
@@ -177,6 +178,14 @@ def _name(event: Any) -> str:
     from temporalio.api.enums.v1 import EventType
 
     return EventType.Name(event.event_type)
+
+
+async def connect(env: WorkflowEnvironment) -> client.Client:
+    """A plain client: the environment's own one would turn failed assertions in workflows into failed workflows."""
+    config = env.client.service_client.config
+    return await client.Client.connect(
+        config.target_host, data_converter=pydantic_data_converter, identity=IDENTITY, namespace=env.client.namespace
+    )
 
 
 @asynccontextmanager

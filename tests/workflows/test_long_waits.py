@@ -1,0 +1,115 @@
+"""Days on a clock that skips: what a long silence costs, and who is not blocked by whom."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.testing import TimeSkippingConfig, WorkflowEnvironment
+
+from domain import merge_queue, refs, run, wire
+from domain.policy import ApprovalMode, RepositoryPolicy
+from tests.workflows import installation
+from tests.workflows.installation import Installation
+
+SKIPPING = {"frontend.WorkflowTimeSkippingEnabled": True, "system.workflowTimeSkippingEnabled": True}
+
+
+@pytest.fixture(scope="module")
+async def env() -> AsyncIterator[WorkflowEnvironment]:
+    async with await WorkflowEnvironment.start_time_skipping_v2(
+        ts_config=TimeSkippingConfig(enabled=False), **installation.server(**SKIPPING)
+    ) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+async def fettle(env: WorkflowEnvironment) -> AsyncIterator[Installation]:
+    async with installation.installed(env.client) as running:
+        yield running
+
+
+async def test_three_days_at_the_gate_cost_no_model_and_hardly_an_event(
+    fettle: Installation, env: WorkflowEnvironment
+) -> None:
+    world = fettle.world()
+    world.mode, world.judge, world.gate_poll_seconds = ApprovalMode.REVIEW_MERGE, "model", 12 * 3600
+    started = await fettle.start(world.issue(1))
+    head = await started.at_gate()
+    began, before = await env.get_current_time(started.handle), len(await started.events())
+    asked = [call for call in world.calls if call[0] != wire.WATCH_GATE]
+    await env.fast_forward(started.handle, timedelta(days=3))
+    await world.called(wire.WATCH_GATE, 5)
+    assert await env.get_current_time(started.handle) - began >= timedelta(days=3)
+    assert [call for call in world.calls if call[0] != wire.WATCH_GATE] == asked
+    skips = len(await started.events("WORKFLOW_EXECUTION_TIME_SKIPPING_TRANSITIONED"))
+    assert len(await started.events()) - before <= skips + 3
+    await started.approve(head)
+    assert (await started.ended()).phase is run.Phase.DONE
+
+
+async def test_the_place_of_a_terminated_run_is_found_and_given_on(
+    fettle: Installation, env: WorkflowEnvironment
+) -> None:
+    """Also when nobody waited at the moment of the termination."""
+    world = fettle.world()
+    world.policy = RepositoryPolicy(max_in_flight=1)
+    stop = world.stop(wire.RUN_AGENT)
+    lost = await fettle.start(world.issue(1))
+    await stop.reached.wait()
+    await lost.handle.terminate("by a test")
+    stop.open.set()
+    second = await fettle.start(world.issue(2))
+    await second.until(lambda s: s.admission_asked)
+    entity = fettle.temporal.get_workflow_handle(refs.repository_workflow_id(world.repo))
+    await env.fast_forward(entity, timedelta(minutes=6))
+    assert (await second.ended()).phase is run.Phase.DONE
+
+
+async def test_a_run_that_never_answers_does_not_block_the_branch(
+    fettle: Installation, env: WorkflowEnvironment
+) -> None:
+    """Its workflow is open but deaf: here the fleet's entity stands in for it."""
+    world = fettle.world()
+    world.mode = ApprovalMode.REVIEW_MERGE
+    second = await fettle.start(world.issue(2))
+    head = await second.at_gate()
+    world.forge.branches["fettle/deaf"] = world.forge.branches["main"]
+    deaf_head = world.forge.push("fettle/deaf", {"deaf.py": "1"})
+    pull = world.forge.open_pull("fettle/deaf", "main")
+    entry = merge_queue.Entry(
+        run=refs.FLEET_WORKFLOW_ID, pull=world.repo.pull(pull.number), head_sha=deaf_head, priority=1
+    )
+    queue = await fettle.temporal.start_workflow(
+        wire.MERGE_QUEUE_WORKFLOW,
+        merge_queue.State(repo=world.repo, branch="main"),
+        id=refs.merge_queue_workflow_id(world.repo, "main"),
+        task_queue=wire.CONTROL_QUEUE,
+        start_signal=wire.MERGE_REQUESTED,
+        start_signal_args=[entry],
+        id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+    )
+    await second.approve(head)
+    await second.until(lambda s: s.phase is run.Phase.QUEUED)
+    await env.fast_forward(queue, timedelta(minutes=3))
+    assert (await second.ended()).phase is run.Phase.DONE
+    assert not pull.merged
+
+
+async def test_a_host_that_is_gone_is_left_for_another_one(fettle: Installation, env: WorkflowEnvironment) -> None:
+    """Nobody polls the host's queue any more: the turn is taken again elsewhere, from what was pushed."""
+    world = fettle.world()
+    stop = world.stop(wire.PREPARE_WORKTREE)
+    started = await fettle.start(world.issue(1))
+    await stop.reached.wait()
+    gone = world.host_of(started.handle.id)
+    assert gone is not None
+    stopping = fettle.hosts.pop(gone.host_id)
+    stop.open.set()
+    await stopping.shutdown()
+    gone.slots = 0
+    await env.fast_forward(started.child, timedelta(minutes=3))
+    ended = await started.ended()
+    assert ended.phase is run.Phase.DONE
+    assert ended.host is not None
+    assert ended.host.host_id != gone.host_id
