@@ -19,11 +19,11 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(shell pwd -P))
 $(STAMP): FORCE
 endif
 
-.PHONY: help demo test check format bench lock clean FORCE
+.PHONY: help demo test test-slow check format bench lock clean FORCE
 FORCE:
 
 help: ## Print what each target does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
 
 $(STAMP): pyproject.toml constraints-dev.txt
 	@sh deploy/make_venv.sh $(STAMP)
@@ -31,8 +31,11 @@ $(STAMP): pyproject.toml constraints-dev.txt
 demo: $(STAMP) ## Take a real issue on an embedded forge to a merged pull request, live in the terminal
 	@.venv/bin/fettle demo $(ARGS)
 
-test: $(STAMP) ## Run every test (JOBS=2 processes; ARGS go to pytest)
-	@$(PY) -m pytest -q -n $(JOBS) --dist loadfile $(ARGS)
+test: $(STAMP) ## Run the tests (JOBS=2 processes; ARGS go to pytest)
+	@$(PY) -m pytest -q -n $(JOBS) --dist loadfile -m "not slow" $(ARGS)
+
+test-slow: $(STAMP) ## Run the tests that take minutes each: kill points, rate limits, every command of the docs
+	@$(PY) -m pytest -q -n $(JOBS) --dist loadfile -m slow $(ARGS)
 
 check: $(STAMP) ## Check style, format, types and import contracts
 	@$(PY) -m ruff check .

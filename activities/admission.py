@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from temporalio import activity, client, common
+from temporalio import activity, client, common, service
 
 from activities import starting
 from domain import fleet, merge_queue, refs, tasks, wire
@@ -13,22 +13,39 @@ class AdmissionActivities:
     temporal: client.Client
 
     @activity.defn(name=wire.REQUEST_ADMISSION)
-    async def request_admission(self, request: tasks.RequestAdmission) -> tasks.Nothing:
+    async def request_admission(self, request: tasks.RequestAdmission) -> tasks.Admission:
         """Ask the repository's entity for a place. Running twice is safe: a run that asks again is asked for once."""
-        await self.temporal.start_workflow(
+        start: client.WithStartWorkflowOperation[object, object] = client.WithStartWorkflowOperation(
             wire.REPOSITORY_WORKFLOW,
             fleet.RepositoryState(repo=request.repo),
             id=refs.repository_workflow_id(request.repo),
             task_queue=wire.CONTROL_QUEUE,
             id_conflict_policy=common.WorkflowIDConflictPolicy.USE_EXISTING,
-            start_signal=wire.ADMISSION_REQUESTED,
-            start_signal_args=[
-                fleet.AdmissionRequest(run=request.run, priority=request.priority, max_in_flight=request.max_in_flight)
-            ],
             static_summary=f"Admission of runs to {request.repo}",
             search_attributes=attributes("repository", request.repo),
         )
-        return tasks.Nothing()
+        admission: tasks.Admission = await self.temporal.execute_update_with_start_workflow(
+            wire.ADMIT,
+            fleet.AdmissionRequest(run=request.run, priority=request.priority, max_in_flight=request.max_in_flight),
+            start_workflow_operation=start,
+            result_type=tasks.Admission,
+            id=_once(),
+        )
+        return admission
+
+    @activity.defn(name=wire.ASK_CLEARANCE)
+    async def ask_clearance(self, question: merge_queue.ClearanceQuestion) -> merge_queue.Clearance:
+        """Ask a run whether its head may be merged now. Running twice is safe: the same question gets the first answer,
+        and a new one is a question of its own."""
+        try:
+            clearance: merge_queue.Clearance = await self.temporal.get_workflow_handle(question.run).execute_update(
+                wire.CLEAR_MERGE, question, id=_once(), result_type=merge_queue.Clearance
+            )
+        except service.RPCError as error:
+            if error.status is service.RPCStatusCode.NOT_FOUND:
+                return merge_queue.Clearance(granted=False, reason="its run is over")
+            raise
+        return clearance
 
     @activity.defn(name=wire.REQUEST_MERGE)
     async def request_merge(self, request: merge_queue.BuildCandidate) -> tasks.Nothing:
@@ -68,6 +85,12 @@ class AdmissionActivities:
         """Which of these workflows are no longer open. Running twice is safe: it only reads."""
         ended = [run for run in request.workflow_ids if not await starting.is_open(self.temporal, run)]
         return tasks.Runs(workflow_ids=tuple(ended))
+
+
+def _once() -> str:
+    """An update id that every attempt of this activity shares, and no other activity."""
+    info = activity.info()
+    return f"{info.workflow_run_id}:{info.activity_id}"
 
 
 def attributes(kind: str, repo: refs.Repository | None) -> common.TypedSearchAttributes:

@@ -71,7 +71,7 @@ class AgentTurnActivities:
         turn = _Turn(self, backend, request, worktree, progress)
         async with (
             turn.heartbeats(),
-            turn_fence.hold(self.state_dir, session, request.limits.stop_grace_seconds, worktree) as fence,
+            turn_fence.hold(self.state_dir, session, request.limits.stop_grace_seconds, turn.places) as fence,
         ):
             return await turn.play(fence)
 
@@ -105,6 +105,11 @@ class _Turn:
         self._clock = asyncio.get_running_loop().time
         self._began = self._clock()
         self._resumed_after_loss = False
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """The directories that only processes of this run's agent work in."""
+        return self._worktree, self._room.root
 
     @asynccontextmanager
     async def heartbeats(self) -> AsyncIterator[None]:

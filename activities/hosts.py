@@ -17,7 +17,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 from temporalio import activity
 
-from activities import turn_process
+from activities import turn_fence, turn_process
 from domain import errors, refs, wire, work
 from integrations.git import clones, mirror, names
 
@@ -143,9 +143,11 @@ class HostActivities:
 
     async def _remove_worktree(self, run: str) -> None:
         clone = clones.RunClone.of(self.mirrors.state, run)
+        room = turn_process.Room.of(self.mirrors.state, run).root
         note = await asyncio.to_thread(clone.read_note)
+        await turn_fence.sweep(clone.home, room)
         await asyncio.to_thread(clone.remove)
-        await asyncio.to_thread(shutil.rmtree, turn_process.Room.of(self.mirrors.state, run).root, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, room, ignore_errors=True)
         if note is not None:
             source = self.mirrors.of(note.repo)
             for ref in (names.agent_ref(run), names.snapshot_ref(run)):

@@ -56,8 +56,8 @@ FORGE: Final[Options] = {
     "retry_policy": _BACKOFF,
     "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
 }
-"""Reads and keyed writes: a retry looks the effect up first. A cancelled run waits for the call that is under way: what
-it writes must not come after the run's last word. Between two attempts a cancel takes effect at once."""
+"""Reads and keyed writes: a retry looks the effect up first. A cancelled run waits for the call that is under way, so
+that nothing is written after its last word; between two attempts a cancel takes effect at once."""
 
 JUDGE: Final[AgentsOptions] = {
     "task_queue": wire.AGENTS_QUEUE,
@@ -65,12 +65,14 @@ JUDGE: Final[AgentsOptions] = {
     "schedule_to_close_timeout": HOUR,
     "heartbeat_timeout": MINUTE,
     "retry_policy": common.RetryPolicy(initial_interval=2 * SECOND, maximum_attempts=3),
+    "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
 }
 
 CLAIM_HOST: Final[AgentsOptions] = {
     "task_queue": wire.AGENTS_QUEUE,
     "start_to_close_timeout": 15 * SECOND,
     "retry_policy": common.RetryPolicy(initial_interval=SECOND, backoff_coefficient=1.5, maximum_interval=10 * SECOND),
+    "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
 }
 """No overall limit: when every host is full or away, the run waits for one, and `fettle explain` says so."""
 
@@ -111,6 +113,13 @@ CLEAN_UP: Final[Options] = {
     "retry_policy": common.RetryPolicy(initial_interval=SECOND, maximum_attempts=3),
 }
 """Best effort: a dead host's disk is not worth a run's end."""
+
+CLEARANCE: Final[Options] = {
+    "start_to_close_timeout": 20 * SECOND,
+    "schedule_to_close_timeout": 2 * MINUTE,
+    "retry_policy": _BACKOFF,
+}
+"""A run answers within one workflow task; one that does not is stopped or gone, and must not block the branch."""
 
 MERGE: Final[Options] = {
     "start_to_close_timeout": MINUTE,

@@ -21,14 +21,13 @@ class PullRequestActivities:
         """Open the draft pull request, or bring it up to date. Running twice is safe: it is looked up by its branch.
 
         Raises:
-            errors.HeadMoved: the branch on the forge is not at the head that is to be published.
+            errors.NotFound: the branch is gone.
         """
         found = await self.forge.branch_sha(request.issue.repo, request.branch)
-        if found != request.head_sha:
-            raise errors.HeadMoved(
-                f"{request.branch} of {request.issue.repo} was pushed at {request.head_sha}, it is now at {found}",
-                expected_sha=request.head_sha,
-                found_sha=found or "",
+        if found is None:
+            raise errors.NotFound(
+                f"{request.branch} of {request.issue.repo} was pushed at {request.head_sha}, it is gone now: push it "
+                "again, then release the run"
             )
         pull = await self.forge.open_pull_request(
             request.issue.repo,
@@ -41,6 +40,7 @@ class PullRequestActivities:
         status = request.status.replace("{pull}", f"#{pull.ref.number}")
         await self.forge.say(request.issue, key=STATUS_KEY, body=self.redactor.redact(status))
         return tasks.Published(
+            head_sha=found,
             pull=run.PullRequest(number=pull.ref.number, url=pull.html_url, node_id=pull.node_id, ready=not pull.draft),
             base_sha=pull.base_sha,
             at=datetime.now(UTC),

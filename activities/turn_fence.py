@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -77,9 +77,11 @@ class Fence:
 
 
 @asynccontextmanager
-async def hold(state_dir: Path, session: agent.Session, grace_seconds: float, worktree: Path) -> AsyncIterator[Fence]:
+async def hold(
+    state_dir: Path, session: agent.Session, grace_seconds: float, places: Sequence[Path] = ()
+) -> AsyncIterator[Fence]:
     """Take the session over: wait for its holder to let go, ending what it runs, and then for that to be gone; and end
-    whatever else still works in the run's `worktree`.
+    whatever else still works in the run's own `places`.
 
     Raises:
         AgentCrashed: another process still holds the session after all of that.
@@ -91,7 +93,7 @@ async def hold(state_dir: Path, session: agent.Session, grace_seconds: float, wo
     lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         await _take(lock, path, session, grace_seconds)
-        await sweep(worktree)
+        await sweep(*places)
         fence = Fence(path, _read(path))
         yield fence
         # Reached only when the turn's processes were awaited: nothing is left to end.
@@ -101,8 +103,8 @@ async def hold(state_dir: Path, session: agent.Session, grace_seconds: float, wo
         os.close(lock)
 
 
-async def sweep(folder: Path) -> None:
-    """End what still works in a run's own directory although nobody of ours runs it: a launcher that was killed took
+async def sweep(*places: Path) -> None:
+    """End what still works in a run's own directories although nobody of ours runs it: a launcher that was killed took
     the list of its orphans with it.
 
     Raises:
@@ -110,15 +112,16 @@ async def sweep(folder: Path) -> None:
     """
     clock = asyncio.get_running_loop().time
     began = clock()
-    while left := await asyncio.to_thread(proc.working_in, folder.resolve()):
+    while left := await asyncio.to_thread(proc.working_in, *(place.resolve() for place in places)):
         if clock() - began > _SWEEP_SECONDS:
+            pids, where = ", ".join(str(each.pid) for each in left), ", ".join(map(str, places))
             raise errors.AgentCrashed(
-                f"{', '.join(str(each.pid) for each in left)} still work in {folder} after {_SWEEP_SECONDS:.0f} s of "
-                "being killed: no other process is started there; look for stuck processes on this host"
+                f"processes {pids} still work in {where} after {_SWEEP_SECONDS:.0f} s of being killed: no other one is "
+                "started there; look for stuck processes on this host"
             )
         for each in left:
             proc.send(each, signal.SIGKILL)
-        await asyncio.sleep(_POLL_SECONDS / 5)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _take(lock: int, path: Path, session: agent.Session, grace_seconds: float) -> None:

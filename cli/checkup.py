@@ -81,9 +81,6 @@ def table(found: Sequence[Check]) -> console.RenderableType:
         )
         for check in found
     ]
-    made = render.grid(("", "check", "found"), [])
-    for level, name, detail in rows:
-        made.add_row(level, text.Text(render.clean(name)), text.Text(render.clean_lines(detail)))
     worst = sum(check.level is Level.FAIL for check in found), sum(check.level is Level.WARN for check in found)
     verdict = f"{worst[0]} failed, {worst[1]} to look at, {len(found) - sum(worst)} ok"
-    return console.Group(made, text.Text(verdict, style="bold"))
+    return console.Group(render.aligned(rows), text.Text(verdict, style="bold"))

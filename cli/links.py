@@ -1,4 +1,4 @@
-"""Addresses that a person can open: a run in the Temporal Web UI, on the dashboard, on the forge."""
+"""Addresses that a person can open: a run in the Temporal Web UI, on the forge."""
 
 import os
 from collections.abc import Mapping
@@ -17,7 +17,3 @@ def temporal_ui(up: Mapping[str, Any] | None, namespace: str, issue: refs.Issue,
         return ""
     run = f"{quote(issue.workflow_id, safe='')}/{run_id}/history"
     return f"{base.rstrip('/')}/namespaces/{quote(namespace, safe='')}/workflows/{run}"
-
-
-def dashboard(up: Mapping[str, Any] | None) -> str:
-    return str((up or {}).get("web_url") or "")

@@ -106,7 +106,7 @@ def _nothing(only: listing.Filter) -> str:
         return "no run matches: drop a filter, or add --all to see runs that have ended"
     if not only.ended_too:
         return (
-            "no run is open: label an issue of a registered repository with 'fettle', start one with "
-            "label an issue fettle, or see what has ended with fettle fleet --all"
+            "no run is open: label an issue of a registered repository 'fettle' to start one, or see what has ended "
+            "with fettle fleet --all"
         )
     return "there are no runs yet: register a repository with fettle repo add owner/name, or try fettle demo"

@@ -13,6 +13,7 @@ from activities import claiming
 from cli import failures, names, outside, render, scheduling, session
 from domain import errors, refs, wire
 from domain.policy import RepositoryPolicy
+from integrations.forge.github import GitHub
 from store.repositories import Registration
 from workers import schedules, settings
 
@@ -193,12 +194,30 @@ async def _checked(ref: refs.Repository, policy: RepositoryPolicy, config: setti
                 "(or app) write permission on contents, issues and pull requests, then add it again"
             )
         branch = policy.base_branch or facts.default_branch
-        if await forge.branch_sha(facts.ref, branch) is None:
+        head = await forge.branch_sha(facts.ref, branch)
+        if head is None:
             raise failures.Failed(
                 f"{ref} cannot be registered, it has no branch '{branch}': push it, or name another one with --base"
             )
+        await _refuse_unseen_checks(forge, facts.ref, branch, head)
         await forge.ensure_labels(facts.ref, claiming.LABELS)
         return facts.ref
+
+
+async def _refuse_unseen_checks(forge: GitHub, ref: refs.Repository, branch: str, head: str) -> None:
+    """A run waits for CI by reading check runs, so it would hang at its first commit.
+
+    Raises:
+        failures.Failed: our identity may not read them; for what it asks, NotFound is an answer as well.
+    """
+    try:
+        await forge.checks(ref, head)
+    except (errors.AccessDenied, errors.NotFound) as refused:
+        raise failures.Failed(
+            f"{ref} cannot be registered, {await forge.whoami()} may push to it but not read the check runs of "
+            f"{branch} ({refused}): fine-grained tokens have no such permission, so use a GitHub App with read "
+            "permission on checks and commit statuses, or a classic token with the scope repo, then add it again"
+        ) from refused
 
 
 def _shown(registration: Registration, schedule: scheduling.Shown | None) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """How answers look: JSON for programs, short lines and tables for people. Untrusted text is never interpreted."""
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -10,7 +9,8 @@ from typing import Any, Final
 from pydantic import BaseModel
 from rich import box, console, table, text
 
-_PIPE_WIDTH: Final = 200
+_UNBOUNDED: Final = 10_000
+"""Columns of what is no terminal: nothing is wrapped there, so that a line can be searched and an address opened."""
 _COLOURS: Final[Mapping[str, str]] = {
     "done": "green",
     "failed": "red",
@@ -36,14 +36,14 @@ def clean_lines(value: str) -> str:
 
 def printer() -> console.Console:
     """A console on today's stdout. Markup and emoji codes are off, so `[red]` in a title stays `[red]`."""
-    # A pipe has no width: a row that is folded there cannot be searched.
-    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _PIPE_WIDTH
+    width = None if sys.stdout.isatty() else _UNBOUNDED
     return console.Console(file=sys.stdout, markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)
 
 
 def emit_json(value: Any) -> None:
-    """Print one JSON value; ASCII only, so no terminal and no locale can stumble over it."""
-    print(json.dumps(_plain(value), indent=2))
+    """Print one JSON value; ASCII only, so no terminal and no locale can stumble over it. A person gets it indented, a
+    program in one line, so that it can also read it as the last one."""
+    print(json.dumps(_plain(value), indent=2 if sys.stdout.isatty() else None))
 
 
 def emit(value: Any, line: str, *, as_json: bool) -> None:
@@ -60,24 +60,38 @@ def progress(line: str) -> None:
 
 
 def grid(columns: Sequence[str], rows: Sequence[Sequence[str | text.Text]]) -> table.Table:
-    """A plain table; cells are cleaned here, styled cells come as `Text`."""
+    """A plain table; cells are cleaned here, styled cells come as `Text`. The first column, a name, is never folded."""
     made = table.Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for name in columns:
-        made.add_column(name, overflow="fold")
+    for index, name in enumerate(columns):
+        made.add_column(name, overflow="fold", no_wrap=index == 0)
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, text.Text) else text.Text(clean(cell)) for cell in row))
+        made.add_row(*map(_cell, row))
     return made
 
 
-def facts(pairs: Sequence[tuple[str, str]]) -> table.Table:
+def facts(pairs: Sequence[tuple[str, str]]) -> text.Text:
     """Two columns, name and value; pairs without a value are left out."""
-    made = table.Table.grid(padding=(0, 2))
-    made.add_column(style="bold", no_wrap=True)
-    made.add_column(overflow="fold")
-    for name, value in pairs:
-        if value:
-            made.add_row(text.Text(name), text.Text(clean_lines(value)))
-    return made
+    return aligned([(text.Text(name, style="bold"), value) for name, value in pairs if value])
+
+
+def aligned(rows: Sequence[Sequence[str | text.Text]]) -> text.Text:
+    """Columns without a limit to the last one, whose line breaks stay: it holds addresses and commands, and one that
+    is broken into two lines can be neither opened nor pasted."""
+    heads = [[_cell(cell) for cell in row[:-1]] for row in rows]
+    widths = [max(map(len, column)) + 2 for column in zip(*heads, strict=True)]
+    lines = [_lines(head, str(row[-1]), widths) for head, row in zip(heads, rows, strict=True)]
+    return text.Text("\n", no_wrap=True, overflow="ignore").join(lines)
+
+
+def _cell(value: str | text.Text) -> text.Text:
+    return value if isinstance(value, text.Text) else text.Text(clean(value))
+
+
+def _lines(head: Sequence[text.Text], last: str, widths: Sequence[int]) -> text.Text:
+    made = text.Text()
+    for cell, width in zip(head, widths, strict=True):
+        made.append(cell).append(" " * (width - len(cell)))
+    return made.append(clean_lines(last).replace("\n", "\n" + " " * sum(widths)))
 
 
 def badge(phase: str, *, needs_human: bool = False) -> text.Text:

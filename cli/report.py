@@ -8,6 +8,7 @@ from temporalio.client import Client
 
 from cli import failures, inspection, links, listing, render, transcript
 from domain import explain
+from domain.numerals import counted
 from domain.run import State
 from workers import connection, settings
 
@@ -91,7 +92,7 @@ def _facts(seen: inspection.Seen, state: State, now: datetime) -> list[tuple[str
         ("pull request", f"#{pull.number} {'ready' if pull.ready else 'draft'} {pull.url}" if pull else ""),
         (
             "head",
-            f"{change.head_sha} ({len(change.files)} files, +{change.added_lines} -{change.removed_lines})"
+            f"{change.head_sha} ({counted(len(change.files), 'file')}, +{change.added_lines} -{change.removed_lines})"
             if change
             else "",
         ),
@@ -142,7 +143,6 @@ def _links(seen: inspection.Seen, up: Mapping[str, Any] | None, namespace: str) 
     state = seen.state
     found = {
         "temporal": links.temporal_ui(up, namespace, seen.issue, seen.run_id),
-        "dashboard": links.dashboard(up),
         "issue": state.issue_url if state else "",
         "pull_request": state.pull.url if state and state.pull else "",
     }

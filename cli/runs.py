@@ -124,7 +124,7 @@ async def _ended(client: Client, issue: refs.Issue) -> failures.Failed:
 
 def _has_ended(issue: refs.Issue, found: WorkflowExecutionDescription) -> failures.Failed:
     word = found.status.name.lower() if found.status else "closed"
-    return failures.Failed(f"{issue} has ended ({word}): fettle retry {issue} starts it again")
+    return failures.Failed(f"{issue} has ended ({word}): see how with fettle status {issue}")
 
 
 def _translated(failed: RPCError, issue: refs.Issue) -> Exception:

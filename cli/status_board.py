@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from rich import console, live, table, text
 
+from domain import numerals
 from workers import children, supervisor
 
 _COLOURS: Final = {
@@ -61,7 +62,7 @@ class Board(AbstractContextManager["Board"]):
 def _picture(seen: supervisor.Supervisor) -> table.Table:
     rows = table.Table.grid(padding=(0, 2))
     for child in seen.members:
-        restarts = f"{child.restarts} restarts" if child.restarts else ""
+        restarts = numerals.counted(child.restarts, "restart") if child.restarts else ""
         state = text.Text(child.state.value, style=_COLOURS.get(child.state, "yellow"))
         rows.add_row(text.Text(child.spec.name, style="bold"), state, child.spec.url, child.note or restarts)
     if seen.ready:

@@ -1,28 +1,25 @@
-"""What people tell runs and the fleet: each verb is one update, and answers with the new state in one line."""
+"""What people tell runs: each verb is one update, and answers with the new state in one line."""
 
 import shlex
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 
 from activities import starting
 from cli import failures, listing, render, runs, session
-from domain import fleet, refs, steps, wire
-from domain.run import Decision, HoldRequest, State
+from domain import refs, steps, wire
+from domain.run import Decision, HoldRequest, Phase, State
 
 _CLOSE_SECONDS: Final = 60.0
-_FLEET: Final = timedelta(seconds=10)
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def send(run: str, name: str, argument: Callable[[str], BaseModel], *, as_json: bool) -> None:
     """One update to one run; `argument` gets the operator's name."""
-    model = _checked(lambda: argument(session.operator()))
+    model = checked(lambda: argument(session.operator()))
 
     async def work(client: Client) -> State:
         return await runs.update(client, await listing.find(client, run), name, model)
@@ -44,7 +41,7 @@ def decide(
         issue = await listing.find(client, run)
         state = await runs.query(client, issue)
         seen = head or _seen(state, verb, note, confirm)
-        decision = _checked(lambda: Decision(by=session.operator(), approve=approve, head_sha=seen.lower(), note=note))
+        decision = checked(lambda: Decision(by=session.operator(), approve=approve, head_sha=seen.lower(), note=note))
         # The marks count the phases so far: the same command at the same gate counts once, and a head that comes back
         # after another one had voided its approval can be approved again.
         key = f"{verb}:{seen or state.phase}:{len(state.marks)}"
@@ -73,23 +70,38 @@ def _seen(state: State, verb: str, note: str, confirm: Callable[[str], bool] | N
 
 
 def retry(run: str, *, fresh: bool, note: str, as_json: bool) -> None:
-    """Retry the stuck step of an open run, or start an ended run again."""
+    """Retry the stuck step of an open run, or start an ended run again; one that ended done has nothing to retry."""
 
     async def work(client: Client) -> State:
         issue = await listing.find(client, run)
         found = await runs.describe(client, issue)
         by = session.operator()
         if found.status is not WorkflowExecutionStatus.RUNNING:
+            await _refuse_done(client, issue, found)
             await starting.start_issue_run(client, issue, asked_by=by, fresh=fresh)
             return State(issue=issue, asked_by=by, fresh=fresh)
         if fresh:
             raise failures.Failed(
                 f"{issue} is still open and --fresh starts it from nothing: fettle cancel {issue}, then retry it"
             )
-        request = _checked(lambda: HoldRequest(by=by, note=note))
+        request = checked(lambda: HoldRequest(by=by, note=note))
         return await runs.update(client, issue, wire.RETRY, request)
 
     _tell(session.call(work), as_json=as_json)
+
+
+async def _refuse_done(client: Client, issue: refs.Issue, found: WorkflowExecutionDescription) -> None:
+    """Raises failures.Failed when the run ended as it should: its issue is closed. No worker is asked for that."""
+    if found.status is not WorkflowExecutionStatus.COMPLETED:
+        return
+    handle = client.get_workflow_handle(issue.workflow_id, run_id=found.run_id, result_type=State)
+    state: State = await handle.result(follow_runs=False)
+    if state.phase is Phase.DONE:
+        how = state.ending.reason if state.ending else "done"
+        raise failures.Failed(
+            f"{issue} is done ({how}) and a retry would work on a closed issue: reopen the issue on the forge and "
+            f"label it {wire.LABEL_TRIGGER} when there is more to do"
+        )
 
 
 def cancel(run: str, *, reason: str, wait: bool, as_json: bool) -> None:
@@ -119,31 +131,6 @@ def cancel(run: str, *, reason: str, wait: bool, as_json: bool) -> None:
     )
 
 
-def configure(*, paused: bool, note: str, as_json: bool) -> None:
-    """Pause or resume the fleet."""
-    change = _checked(lambda: fleet.Change(by=session.operator(), paused=paused, note=note))
-
-    async def work(client: Client) -> fleet.FleetState:
-        handle = client.get_workflow_handle(refs.FLEET_WORKFLOW_ID)
-        try:
-            state: fleet.FleetState = await handle.execute_update(
-                wire.CONFIGURE, change, result_type=fleet.FleetState, rpc_timeout=_FLEET
-            )
-        except RPCError as failed:
-            if failed.status is RPCStatusCode.NOT_FOUND:
-                raise failures.Failed(
-                    "the fleet workflow is not running, so nothing can be paused or resumed: start a control worker "
-                    "with fettle up or fettle worker control"
-                ) from failed
-            raise
-        return state
-
-    state = session.call(work)
-    word = "paused: no new work starts" if state.settings.paused else "not paused: runs are admitted"
-    by = f" (by {state.changed_by}{f', {state.note}' if state.note else ''})"
-    render.emit(state, f"the fleet is {word}{by}", as_json=as_json)
-
-
 def _tell(state: State, *, as_json: bool) -> None:
     """The new state in one line. What was decided may not be acted on yet, so the due step is named too."""
     words = [f"{state.issue} is {state.phase}"]
@@ -156,7 +143,7 @@ def _tell(state: State, *, as_json: bool) -> None:
     render.emit(state, ", ".join(words), as_json=as_json)
 
 
-def _checked(make: Callable[[], _Model]) -> _Model:
+def checked(make: Callable[[], _Model]) -> _Model:
     """Raises failures.Usage where a text is longer than its field."""
     try:
         return make()

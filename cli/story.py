@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from rich import console, live, spinner, table, text
+from rich import console, live, spinner, style, table, text
 
 from cli import render
 from domain.review import Verdict
@@ -52,15 +52,13 @@ def detail(state: State, phase: str) -> str:
     match phase:
         case Phase.IMPLEMENTING if state.order is not None and state.order.reason != "initial":
             return f"repair after {state.order.reason}"
-        case Phase.IMPLEMENTING if state.host is not None:
-            return f"on {state.host.host_id}"
         case Phase.PUBLISHING if pull is not None and change is not None:
             return f"pull request #{pull.number}, head {change.head_sha[:9]}"
         case Phase.REVIEWING if change is not None and change.review is not None:
             return "changes asked for" if change.review.verdict is Verdict.REJECT else "approved"
         case Phase.AWAITING_CI if change is not None and change.ci is not None:
             return change.ci.sentence()
-        case Phase.QUEUED | Phase.MERGING if state.merge.merged_sha:
+        case Phase.MERGING if state.merge.merged_sha:
             return f"merged as {state.merge.merged_sha[:9]}"
         case _:
             return ""
@@ -134,10 +132,12 @@ class Teller(AbstractContextManager["Teller"]):
         for index, mark in enumerate(story.state.marks):
             word = "ended: " if mark.phase.terminal else ""
             before = sum(earlier.phase is mark.phase for earlier in story.state.marks[:index])
-            lines.append(f"{word}{mark.phase}" + (f" ({before + 1})" if before else ""))
-            facts = "" if mark.phase.terminal else detail(story.state, mark.phase)
-            if facts:
-                lines.append(f"{mark.phase}: {facts}")
+            # What is known is about the last stay; an earlier one was told while it lasted.
+            last = all(later.phase is not mark.phase for later in story.state.marks[index + 1 :])
+            facts = detail(story.state, mark.phase) if last and not mark.phase.terminal else ""
+            lines.append(
+                f"{word}{mark.phase}" + (f" ({before + 1})" if before else "") + (f": {facts}" if facts else "")
+            )
         if story.asked:
             lines.append(story.asked)
         return lines + [f"agent: {milestone}" for milestone in story.milestones]
@@ -163,7 +163,7 @@ class Teller(AbstractContextManager["Teller"]):
             links.add_column()
             links.add_column(overflow="fold")  # a shortened address cannot be opened
             for name, url in story.links.items():
-                links.add_row(text.Text(render.clean(name), style="dim"), text.Text(render.clean(url), style="cyan"))
+                links.add_row(text.Text(render.clean(name), style="dim"), text.Text(render.clean(url), _link(url)))
             whole.add_row(links)
         return whole
 
@@ -186,6 +186,8 @@ class Teller(AbstractContextManager["Teller"]):
         if state.phase.terminal:
             good = state.phase is Phase.DONE
             reason = state.ending.reason if state.ending else ""
+            if reason in {detail(state, mark.phase) for mark in state.marks}:
+                reason = ""
             rows.add_row(
                 text.Text("✓" if good else "✗", style="green" if good else "red"),
                 text.Text(state.phase.value, style="bold green" if good else "bold red"),
@@ -193,6 +195,11 @@ class Teller(AbstractContextManager["Teller"]):
                 text.Text(render.clean(reason)),
             )
         return rows
+
+
+def _link(url: str) -> style.Style:
+    """A terminal opens the whole address, also where the window is too narrow to show it in one line."""
+    return style.Style(color="cyan", link=render.clean(url))
 
 
 def summary(lines: Sequence[tuple[str, str]]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError
@@ -47,7 +47,8 @@ class Result(BaseModel):
     history_events: int
     temporal_ui: str
     forge_url: str
-    reason: str = ""
+    reason: str = Field(default="", exclude=True)
+    """The run's own words, for the sentence that a failure is told with."""
 
 
 @dataclass

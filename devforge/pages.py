@@ -15,6 +15,7 @@ from devforge import (
     diffs,
     errors,
     git,
+    markdown,
     markup,
     pull_events,
     pull_facts,
@@ -33,8 +34,9 @@ _ENVIRONMENT = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters["markdown"] = markup.text
+_ENVIRONMENT.filters["markdown"] = markdown.render
 _ENVIRONMENT.filters["difflines"] = markup.diff
+_ENVIRONMENT.filters["moment"] = markup.moment
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'",
     "X-Content-Type-Options": "nosniff",

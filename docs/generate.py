@@ -47,7 +47,7 @@ _WORDS: Final = {
     "artifacts_dir": "Transcripts, diffs and logs of the runs. Every agent host and every reader needs the same one.",
     "store_password_file": "File that holds `store_password`.",
     "approval_mode": "How much a person decides where a repository's policy is silent. It counts when the fleet "
-    "workflow first starts; later it is changed on the fleet.",
+    "workflow first starts; later `fettle mode` changes it.",
     "default_agent": "Agent of runs whose repository names none.",
     "judge": "Who advises in triage and review. `none`: rules alone.",
     "webhook_secret": "Secret that signs the forge's deliveries. Without one the web worker does not start.",
@@ -284,7 +284,8 @@ def _names(name: str, annotation: Any, info: Info) -> str:
     pair = [f"--{dashed}", f"--no-{dashed}"] if _is_flag(annotation) else [f"--{dashed}"]
     # Inside Annotated the first spelling stands where a default value would.
     first = [info.default] if isinstance(info.default, str) and info.default.startswith("-") else []
-    return ", ".join(f"`{each}`" for each in [*first, *(info.param_decls or ())] or pair)
+    spelled = [name for given in [*first, *(info.param_decls or ())] for name in given.split("/")]
+    return ", ".join(f"`{each}`" for each in spelled or pair)
 
 
 def _value(annotation: Any, info: Info) -> str:

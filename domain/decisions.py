@@ -61,8 +61,13 @@ def decide(state: State, decision: Decision, at: datetime) -> None:
 
 
 def check_hold(state: State, request: HoldRequest) -> None:
-    """Raises errors.Refused when the run has ended, or when it is held already."""
+    """Raises errors.Refused when the run has ended, when its merge is cleared, or when it is held already."""
     _check_running(state)
+    if state.merge.cleared_sha:
+        raise errors.Refused(
+            f"the merge of {state.merge.cleared_sha} is under way: {state.issue} can no longer be held; "
+            f"see fettle status {state.issue}"
+        )
     if state.hold and steps.stands(state):
         raise errors.Refused(
             f"{state.issue} is already held by {state.hold.by} ({state.hold.kind}): fettle release {state.issue} first"
@@ -100,6 +105,10 @@ def edit(state: State, change: Edit) -> None:
     state.backend = change.agent if change.agent is not None else state.backend
     state.model = change.model if change.model is not None else state.model
     state.priority = change.priority if change.priority is not None else state.priority
+    given = {name for name in ("agent", "model", "priority") if getattr(change, name) is not None}
+    state.edited = tuple(sorted({*state.edited, *given}))
+    if change.priority is not None and not state.admitted:
+        state.admission_asked = False  # it asks again, and lines up by its new priority
     if change.agent is not None:
         state.session = None  # another agent cannot continue this one's conversation
     if change.prompt is not None:
@@ -112,6 +121,10 @@ def edit(state: State, change: Edit) -> None:
 
 def check_retry(state: State, request: HoldRequest) -> None:
     """Raises errors.Refused when a running run has nothing to retry. A closing that is stuck can be retried too."""
+    if state.hold is not None and state.hold.kind is HoldKind.USER:
+        raise errors.Refused(
+            f"{state.issue} is held by {state.hold.by}, not stuck: fettle release {state.issue} lets it go on"
+        )
     if steps.stands(state):
         return
     _check_running(state)

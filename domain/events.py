@@ -38,6 +38,8 @@ class ForgeEvent(BaseModel):
     head_sha: str = ""
     """Empty when the branch is gone, or the event is about no commit."""
     labels: tuple[str, ...] = ()
+    title: str = ""
+    """The issue's title, anybody's text; empty where the event is about no issue."""
     actor: str = ""
     """Who caused it, as the forge says: for the record, never for a decision."""
     delivery_id: str = ""

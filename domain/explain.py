@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel, ConfigDict
 
 from domain import errors, steps, waits
+from domain.numerals import counted
 from domain.run import Phase, State
 
 
@@ -65,7 +66,9 @@ def _notes(around: waits.Surroundings, now: datetime) -> list[str]:
         if not call.in_retries:
             continue
         if call.failure_type in _BENIGN:
-            line = f"{call.activity} has looked {call.attempt - 1} times: {call.last_failure or 'nothing new'}"
+            line = (
+                f"{call.activity} has looked {counted(call.attempt - 1, 'time')}: {call.last_failure or 'nothing new'}"
+            )
         else:
             line = f"{call.activity} is at attempt {call.attempt}"
             line += f", the last one failed: {call.last_failure}" if call.last_failure else ""

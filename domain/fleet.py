@@ -98,6 +98,14 @@ class RepositoryState(Model):
         self.arrivals += 1
         self.waiting = (*self.waiting, Waiting(run=request.run, priority=request.priority, order=self.arrivals))
 
+    def admit_or_queue(self, request: AdmissionRequest) -> bool:
+        """Whether the run may begin now; if not, it is in line and will be told."""
+        self.ask(request)
+        if self.next_admission() != request.run:
+            return False
+        self.admit(request.run)
+        return True
+
     def ended(self, run: str) -> None:
         self.running = tuple(r for r in self.running if r != run)
         self.waiting = tuple(w for w in self.waiting if w.run != run)

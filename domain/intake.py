@@ -6,10 +6,9 @@ from domain import refs, wire
 
 
 class IntakeRequest(BaseModel):
-    """Input of every scheduled intake. `window_seconds` is the schedule's interval: one look covers that long."""
+    """Input of every scheduled intake. No window: the label says what is new, however long nobody looked."""
 
     model_config = ConfigDict(extra="ignore")
 
     repo: refs.Repository
     label: str = Field(default=wire.LABEL_TRIGGER, min_length=1)
-    window_seconds: int = Field(default=30, ge=1)

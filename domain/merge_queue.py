@@ -90,20 +90,20 @@ class Ended(Model):
     found_sha: str = ""
 
 
-class Clearance(Model):
-    """The owner's answer: may exactly this head be merged now?"""
+class ClearanceQuestion(Model):
+    """May exactly this head be merged now? `tested_sha` on `base_sha` is what CI vouches for."""
 
     run: str
     head_sha: str
-    granted: bool
-    reason: str = ""
-
-
-class ClearanceQuestion(Model):
-    queue: str
-    head_sha: str
     tested_sha: str = ""
     base_sha: str = ""
+
+
+class Clearance(Model):
+    """The owner's answer, decided in the task in which the question arrives."""
+
+    granted: bool
+    reason: str = ""
 
 
 class State(Model):
@@ -115,7 +115,6 @@ class State(Model):
     current: Entry | None = None
     candidate: Candidate | None = None
     tested: checks.Verdict | None = None
-    clearance: Clearance | None = None
     withdrawn: bool = False
     merged: int = 0
 
@@ -134,11 +133,6 @@ class State(Model):
         if self.current and self.current.run == withdrawal.run:
             self.withdrawn = True
 
-    def clear(self, clearance: Clearance) -> None:
-        """Keep an answer only when it is about the entry and head that were asked for."""
-        if self.current and self.current.run == clearance.run and self.current.head_sha == clearance.head_sha:
-            self.clearance = clearance
-
     def take(self) -> Entry | None:
         if not self.entries:
             return None
@@ -151,7 +145,6 @@ class State(Model):
         """Forget the candidate: it is built again on the base as it is now."""
         self.candidate = None
         self.tested = None
-        self.clearance = None
 
     def finish(self) -> None:
         self.restart()

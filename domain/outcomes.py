@@ -8,7 +8,7 @@ from domain.merge_queue import End, Ended, Entry
 from domain.policy import NoChecks
 from domain.review import Verdict
 from domain.run import Change, Ending, Hold, HoldKind, MergeState, Phase, Reason, State, WorkOrder
-from domain.steps import Step
+from domain.steps import Step, stands
 from domain.tasks import Dependencies, GateFacts, Inspection, Opened
 from domain.triage import Triage
 from domain.work import FindingLevel
@@ -39,10 +39,13 @@ def after_opening(state: State, opened: Opened) -> None:
 def after_triage(state: State, found: Triage) -> None:
     """Labels win over the repository's defaults; what a person edited wins over labels."""
     state.triage = found
-    state.priority = found.priority
-    state.backend = found.agent or state.backend
-    state.model = found.model or state.model
-    state.escalation_model = found.model or state.escalation_model
+    if "priority" not in state.edited:
+        state.priority = found.priority
+    if "agent" not in state.edited:
+        state.backend = found.agent or state.backend
+    if "model" not in state.edited:
+        state.model = found.model or state.model
+        state.escalation_model = found.model or state.escalation_model
 
 
 def after_dependencies(state: State, answer: Dependencies) -> None:
@@ -236,7 +239,8 @@ def after_inspection(state: State, seen: Inspection) -> None:
 def merge_refused(state: State, reason: Reason | None, sentence: str, detail: str = "") -> None:
     """The queue sent the run back: a conflict or a red candidate is repaired, anything else is tried again."""
     state.merge = MergeState()
-    state.merge_attempts += 1
+    if not stands(state):  # a person who holds a queued run sends nothing back
+        state.merge_attempts += 1
     if reason in {Reason.CONFLICT, Reason.CI}:
         _repair(state, reason, f"{sentence}\n{detail}".strip(), sentence)
     elif state.merge_attempts >= MAX_MERGE_ATTEMPTS and state.hold is None:

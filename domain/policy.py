@@ -61,7 +61,8 @@ class RepositoryPolicy(BaseModel):
     allowed_authors: tuple[str, ...] = ()
     """Logins whose issues may become runs. Empty: whoever may write to the repository."""
     verify_command: str = ""
-    """Run with `bash -c` on the commit, before it is published. Empty: CI alone decides."""
+    """Run with `bash -c` on the commit, after its work branch is pushed and before the pull request is opened. Empty:
+    CI alone decides."""
     verify_timeout_seconds: float = Field(default=300, gt=0, le=7200)
     base_branch: str = ""
     """Empty: the repository's default branch."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain import work
+from domain.numerals import counted
 
 
 class Verdict(enum.StrEnum):
@@ -60,11 +61,12 @@ def by_rules(
     if files and not any("test" in path.lower() for path in files):
         notes.append("no test file is touched")
     blocking = ["the head changes no file"] if not files else []
+    size = f"{counted(len(files), 'file')}, +{added} −{removed} lines"  # noqa: RUF001 - a real minus sign, shown to people
     return Review(
         head_sha=head_sha,
         verdict=Verdict.REJECT if blocking else Verdict.APPROVE,
         by="rules",
-        summary=f"No model is configured to review; rules read {len(files)} files, +{added} −{removed} lines.",  # noqa: RUF001 - a real minus sign, shown to people
+        summary=f"No model is configured to review; rules read {size}.",
         blocking=tuple(blocking),
         notes=tuple(notes),
     )

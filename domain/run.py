@@ -181,6 +181,8 @@ class State(Model):
     escalation_model: str = ""
     priority: int = 3
     human_note: str = ""
+    edited: tuple[str, ...] = ()
+    """Fields that a person set on this run: neither labels nor defaults change them any more."""
     learnings: tuple[str, ...] = ()
     base_branch: str = ""
     branch: str = ""

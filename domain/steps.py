@@ -4,7 +4,7 @@ import enum
 
 from domain import checks
 from domain.policy import NoChecks
-from domain.run import HoldKind, Phase, State
+from domain.run import Hold, HoldKind, Phase, State
 
 
 class Step(enum.StrEnum):
@@ -30,7 +30,7 @@ class Step(enum.StrEnum):
 
 PHASE_OF_STEP = {
     Step.OPEN: Phase.RECEIVED,
-    Step.TRIAGE: Phase.RECEIVED,
+    Step.TRIAGE: Phase.TRIAGED,
     Step.CLAIM: Phase.TRIAGED,
     Step.AWAIT_DEPENDENCIES: Phase.BLOCKED,
     Step.AWAIT_DISPATCH: Phase.AWAITING_DISPATCH,
@@ -53,6 +53,18 @@ def phase_of(state: State, step: Step) -> Phase:
     if step is Step.MERGE and state.merge.cleared_sha:
         return Phase.MERGING
     return PHASE_OF_STEP.get(step, state.phase)
+
+
+def shown_hold(state: State, step: Step) -> Hold | None:
+    """The hold by which a gate shows that it waits for a person; at any other step only a standing hold stays."""
+    if step is Step.AWAIT_DISPATCH:
+        shown = Hold(kind=HoldKind.DISPATCH_APPROVAL, note="mode review-all asks before an agent starts")
+    elif step is Step.AWAIT_APPROVAL and state.change is not None:
+        shown = Hold(kind=HoldKind.MERGE_APPROVAL, note=f"approve or reject {state.change.head_sha}")
+    else:
+        return state.hold if stands(state) else None
+    known = state.hold
+    return known if known and (known.kind, known.note) == (shown.kind, shown.note) else shown
 
 
 _STANDING_HOLDS = frozenset(HoldKind) - {HoldKind.DISPATCH_APPROVAL, HoldKind.MERGE_APPROVAL}

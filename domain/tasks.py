@@ -67,6 +67,12 @@ class Dependencies(Message):
     failed: str = ""
 
 
+class Admission(Message):
+    """`granted` False: the run is in line, and is told by a signal."""
+
+    granted: bool = False
+
+
 class RequestAdmission(Message):
     repo: refs.Repository
     run: str
@@ -86,6 +92,9 @@ class Publish(Message):
 
 
 class Published(Message):
+    """`head_sha` is the branch's head as it was found: somebody may have pushed meanwhile."""
+
+    head_sha: str = ""
     pull: PullRequest
     base_sha: str = ""
     at: datetime | None = None

@@ -113,7 +113,7 @@ def _admission(state: run.State, around: Surroundings) -> Wait:
         command = "fettle resume"
     else:
         waits = (
-            f"a place in {state.issue.repo}: {len(repository.running)} of {repository.max_in_flight} runs are in flight"
+            f"a place in {state.issue.repo}: {len(repository.running)} of at most {repository.max_in_flight} in flight"
             f"{_position(repository, mine)}"
         )
         if repository.running:
@@ -284,8 +284,8 @@ def _stop(state: run.State, around: Surroundings) -> Wait:
     done = (state.ending.phase if state.ending else state.phase) is run.Phase.DONE
     return Wait(
         waits_for=f"nothing, it has ended ({state.ending.phase if state.ending else state.phase}){how}",
-        mover=Mover.NOBODY,
-        ends_when="it has ended",
+        mover=Mover.NOBODY if done else Mover.PERSON,
+        ends_when="it has ended" if done else "it stays as it is, unless somebody tries it once more",
         command=f"fettle status {state.issue}" if done else f"fettle retry {state.issue}",
     )
 

@@ -1,5 +1,6 @@
 """What Fettle writes for people: the status comment, the pull request, the card in the Temporal Web UI."""
 
+from domain.numerals import counted
 from domain.run import Ending, Phase, State
 
 SIGNATURE = "\n\n---\n_Written by Fettle: deterministic code decides, models advise._"
@@ -15,7 +16,7 @@ def pull_body(state: State, summary: str) -> str:
     parts = [f"Closes #{state.issue.number}."]
     if change:
         parts.append(
-            f"{len(change.files)} files, +{change.added_lines} −{change.removed_lines} lines, "  # noqa: RUF001 - a real minus sign, shown to people
+            f"{counted(len(change.files), 'file')}, +{change.added_lines} −{change.removed_lines} lines, "  # noqa: RUF001 - a real minus sign, shown to people
             f"work of agent `{state.backend or 'unknown'}`."
         )
     if summary.strip():
@@ -75,7 +76,8 @@ def learning(state: State, ending: Ending) -> tuple[str, str] | None:
 
 def card(state: State, doing: str) -> str:
     """Markdown for the details panel of the Web UI; it costs no event."""
-    rows = [f"**{state.issue}** {state.title}", f"- phase: `{state.phase}` ({doing})"]
+    # Markdown takes lines right below a paragraph for more of the paragraph, so the list begins after an empty one.
+    rows = [f"**{state.issue}** {state.title}", "", f"- phase: `{state.phase}` ({doing})"]
     if state.hold:
         note = f" · {state.hold.note}" if state.hold.note else ""
         rows.append(f"- held: `{state.hold.kind}` by {state.hold.by}{note}")

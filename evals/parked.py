@@ -8,7 +8,7 @@ issue of its own on the forge; they share one pull request, which every gate wat
 import asyncio
 import subprocess
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,7 @@ async def _start(client: Client, state: run.State) -> None:
         state,
         id=state.issue.workflow_id,
         task_queue=wire.CONTROL_QUEUE,
+        task_timeout=timedelta(seconds=20),
         static_summary=f"{state.issue}: {state.title}",
         search_attributes=common.TypedSearchAttributes(attributes),
     )

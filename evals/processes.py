@@ -35,6 +35,14 @@ def children_cpu_seconds(pid: int) -> float:
     return sum(_times(pid)[2:])
 
 
+def machine_seconds() -> tuple[float, float]:
+    """CPU seconds of the whole machine since boot: all of them, and those in which a core had nothing to do."""
+    # proc(5), first line: user nice system idle iowait irq softirq steal, then guest times that user includes.
+    fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]
+    ticks = [int(field) for field in fields]
+    return sum(ticks) / _TICKS_A_SECOND, (ticks[3] + ticks[4]) / _TICKS_A_SECOND
+
+
 def _times(pid: int) -> list[float]:
     # proc(5): the name in brackets may hold anything, so fields count from the last bracket; 14 to 17 are the times.
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()

@@ -24,7 +24,7 @@ class Row(BaseModel):
     at_least: bool = False
     """The goal is a lower bound."""
     load: float = Field(default_factory=lambda: os.getloadavg()[0])
-    """Load average of the last minute when the measure had ended; more than the cores: others were at work too."""
+    """Load average of the last minute when the measure had ended, the benchmark's own processes included."""
     detail: dict[str, Any] = {}
 
     @property

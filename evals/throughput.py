@@ -22,15 +22,18 @@ async def measure(count: int, parallel: int = PARALLEL) -> list[scoreboard.Row]:
         for repo in repos:
             place.script(repo, count // len(repos) + 2)
             await place.ended(await place.file(repo), _LONGEST_SECONDS)  # what is made once is made now
-        before = _cpu(place)
+        before, machine = _cpu(place), processes.machine_seconds()
         began = time.monotonic()
         filed = [await place.file(repos[number % len(repos)]) for number in range(count)]
         await asyncio.gather(*(place.ended(one, _LONGEST_SECONDS) for one in filed))
         seconds = time.monotonic() - began
         used = {name: spent - before[name] for name, spent in _cpu(place).items()}
+        all_seconds, idle_seconds = (now - then for now, then in zip(processes.machine_seconds(), machine, strict=True))
         runs = [await histories.read(place.client, one.issue) for one in filed]
     detail = {
         "seconds": round(seconds, 1),
+        "machine_idle_share": round(idle_seconds / all_seconds, 3),
+        "own_share_of_machine": round(sum(used.values()) / all_seconds, 3),
         "cpu_seconds_per_run": {name: round(spent / count, 3) for name, spent in used.items()},
         "cpu_seconds_per_run_of_all": round(sum(used.values()) / count, 3),
         "run_seconds_by_cause": histories.totals(run.segments for run in runs),

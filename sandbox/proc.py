@@ -72,14 +72,14 @@ def send(process: Identity, number: signal.Signals) -> bool:
     return True
 
 
-def working_in(folder: Path) -> list[Identity]:
-    """The living processes whose working directory is `folder` or below it, wherever they hang in the tree."""
-    place = str(folder)
+def working_in(*folders: Path) -> list[Identity]:
+    """The living processes whose working directory is one of `folders` or below, wherever they hang in the tree."""
+    # A directory that was removed stands there as "<path> (deleted)".
+    starts = tuple(f"{folder}{end}" for folder in folders for end in ("/", " "))
     found = []
     for stat in _all_stats():
         with suppress(OSError):  # another user's, or gone
-            # A directory that was removed stands there as "<path> (deleted)".
-            if f"{os.readlink(f'/proc/{stat.identity.pid}/cwd')}/".startswith((f"{place}/", f"{place} ")):
+            if f"{os.readlink(f'/proc/{stat.identity.pid}/cwd')}/".startswith(starts):
                 found.append(stat)
     return [stat.identity for stat in found if stat.state not in "ZX"]
 

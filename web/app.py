@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from domain import errors
@@ -23,6 +23,18 @@ SOURCE: Final = "github"
 _WORD: Final = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _CLOSE: Final = {"connection": "close"}
 """For answers to a body that was not read to its end: the server closes instead of reading on."""
+
+_FRONT: Final = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Fettle: webhook intake</title>
+<h1>Fettle: webhook intake</h1>
+<p>A forge delivers its webhooks here, to <code>/webhooks/github</code>. There is nothing to look at.</p>
+<p>Health: <a href="/healthz">/healthz</a>, <a href="/readyz">/readyz</a>.
+The runs: <code>fettle fleet</code> in a terminal.</p>
+</html>
+"""
+_FRONT_HEADERS: Final = {"content-security-policy": "default-src 'none'", "x-content-type-options": "nosniff"}
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -55,6 +67,7 @@ def create_app(
 
     return Starlette(
         routes=[
+            Route("/", _front),
             Route("/webhooks/github", intake.receive, methods=["POST"]),
             Route("/healthz", _healthz),
             Route("/readyz", intake.readyz),
@@ -117,6 +130,11 @@ class _Intake:
         except database.StoreUnavailable:
             problems["store"] = "unavailable"
         return JSONResponse({"ready": not problems, **problems}, 503 if problems else 200)
+
+
+async def _front(_: Request) -> Response:
+    """For whoever opens the address in a browser. It names no run and no repository: anybody may read it."""
+    return HTMLResponse(_FRONT, headers=_FRONT_HEADERS)
 
 
 async def _healthz(_: Request) -> Response:

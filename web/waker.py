@@ -10,7 +10,7 @@ from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.workflowservice.v1 import ResetActivityRequest
 
 from activities import starting
-from domain import errors, events, forge, refs, triage, wire
+from domain import errors, events, forge, refs, run, triage, wire
 from store.repositories import Repositories
 
 _WAKES_POLL = frozenset(
@@ -59,20 +59,26 @@ class Waker:
             return
         if await self.repositories.get(event.repo) is None:
             return
+        issue = event.repo.issue(event.issue)
+        if await self._is_wanted(issue):
+            await starting.start_issue_run(self.temporal, issue, asked_by="webhook", title=event.title)
+
+    async def _is_wanted(self, ref: refs.Issue) -> bool:
+        """The event may be hours old: a run that was cancelled since is started again by a label, not by a delay."""
         try:
-            issue = await self.read_issue(event.repo.issue(event.issue))
-        except errors.NotFound:
-            return
-        # The event may be hours old: a run that was cancelled since then is started again by a label, not by a delay.
-        if triage.may_start(issue.labels, is_open=issue.open):
-            await starting.start_issue_run(self.temporal, issue.ref, asked_by="webhook", title=issue.title)
+            issue = await self.read_issue(ref)
+        except errors.NotFound:  # our access is gone, most likely: the run's first step says so to a person
+            return True
+        return triage.may_start(issue.labels, is_open=issue.open)
 
     async def _look_again(self, event: events.ForgeEvent) -> None:
         if event.issue is None or event.labels:  # labels come and go by our own hand; a closed issue carries none here
             return
         handle = self.temporal.get_workflow_handle(event.repo.issue(event.issue).workflow_id)
         try:
-            await handle.signal(wire.ISSUE_CHANGED)
+            phase = (await handle.describe()).typed_search_attributes.get(starting.PHASE)
+            if phase != run.Phase.MERGING.value:  # a cleared merge cannot be taken back, and closes the issue itself
+                await handle.signal(wire.ISSUE_CHANGED)
         except service.RPCError as error:
             if error.status is not service.RPCStatusCode.NOT_FOUND:
                 raise

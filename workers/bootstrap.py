@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from temporalio import client, service, worker
@@ -39,6 +39,9 @@ from workers import connection, forges, health, http_server, logging, schedules,
 from workers.settings import Settings
 
 _log = structlog.stdlib.get_logger(__name__)
+
+_UPDATES_AT_ONCE: Final = 8
+_UPDATE_AGAIN_SECONDS: Final = 30
 
 
 def build_id(settings: Settings) -> str:
@@ -94,9 +97,12 @@ async def run_control(settings: Settings) -> None:
             await versions.make_current(temporal, version)
             await versions.take_over(temporal, version)
         await _ensure_fleet(temporal, settings)
-        for registration in await store.repositories.list():
-            await schedules.ensure_intake(temporal, registration.ref, settings)
-        await _until_stopped("control")
+        updating = asyncio.create_task(_update_intakes(temporal, store, settings))
+        try:
+            await _until_stopped("control")
+        finally:
+            updating.cancel()
+            await asyncio.gather(updating, return_exceptions=True)
 
 
 def _control_activities(
@@ -227,6 +233,26 @@ async def _ensure_fleet(temporal: client.Client, settings: Settings) -> None:
         static_summary="Fleet: pause and approval mode",
         search_attributes=admission.attributes("fleet", None),
     )
+
+
+async def _update_intakes(temporal: client.Client, store: Store, settings: Settings) -> None:
+    """Bring every repository's schedule up to these settings. It goes on beside the polling: the schedules exist, and
+    a server that has just come up answers for hundreds of them in minutes."""
+    limit = asyncio.Semaphore(_UPDATES_AT_ONCE)
+
+    async def update(repo: refs.Repository) -> None:
+        async with limit:
+            if await store.repositories.get(repo) is not None:  # it may have been removed meanwhile
+                await schedules.ensure_intake(temporal, repo, settings)
+
+    while True:
+        registered = [registration.ref for registration in await store.repositories.list()]
+        answers = await asyncio.gather(*map(update, registered), return_exceptions=True)
+        failed = {str(r): str(a) for r, a in zip(registered, answers, strict=True) if isinstance(a, Exception)}
+        if not failed:
+            return
+        _log.warning("schedules could not be updated", failed=failed, retry_in_seconds=_UPDATE_AGAIN_SECONDS)
+        await asyncio.sleep(_UPDATE_AGAIN_SECONDS)
 
 
 async def _fleet_mode(temporal: client.Client, default: ApprovalMode) -> ApprovalMode:

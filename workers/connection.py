@@ -99,6 +99,7 @@ async def connect(
     global _client_made
     options, source = _options(state, address)
     target = options["target_host"]
+    _client_made = True  # also when it fails: the core's threads are up by then
     try:
         async with asyncio.timeout(seconds + 0.5):
             client = await Client.connect(
@@ -113,7 +114,6 @@ async def connect(
         raise Unreachable(
             f"Temporal at {target} ({source}) cannot be reached, {why}: {_advice(source)}", address=target
         ) from failed
-    _client_made = True
     return client
 
 

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,8 @@ from workers import (
 AGENTS_GRACE_SECONDS: Final = 20.0
 """A turn that is told to stop gets this long to leave its work where the next start finds it."""
 WORKER_GRACE_SECONDS: Final = 10.0
+SERVER_GRACE_SECONDS: Final = 5.0
+"""Server and forge stop last, when nobody asks them anything any more; their databases survive a kill as well."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ async def _assemble(request: Request, state: Path) -> tuple[supervisor.Addresses
     environment |= {"FETTLE_STATE_DIR": str(state), "FETTLE_WEB_HOST": ports.HOST, "FETTLE_WEB_PORT": str(chosen.web)}
     if own_forge:
         forge = embedded_forge.EmbeddedForge(state, chosen.forge)
-        first.append(forge.spec())
+        first.append(replace(forge.spec(), grace_seconds=SERVER_GRACE_SECONDS))
         environment |= forge.environment()
     return addresses, [stage for stage in (first, _workers(environment, addresses)) if stage]
 
@@ -105,6 +107,7 @@ def _server(state: Path, chosen: ports.Ports, addresses: supervisor.Addresses) -
         connection.embedded_environment(addresses.temporal_address),
         probe=lambda: embedded.wait_until_ready(addresses.temporal_address),
         url=addresses.temporal_ui,
+        grace_seconds=SERVER_GRACE_SECONDS,
     )
 
 

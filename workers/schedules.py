@@ -63,7 +63,7 @@ async def remove_intake(client: Client, repo: refs.Repository) -> bool:
 
 
 def _schedule(repo: refs.Repository, every: timedelta) -> Schedule:
-    request = intake.IntakeRequest(repo=repo, window_seconds=max(1, round(every.total_seconds())))
+    request = intake.IntakeRequest(repo=repo)
     return Schedule(
         action=ScheduleActionStartWorkflow(
             wire.ISSUE_INTAKE_WORKFLOW,

@@ -86,6 +86,7 @@ class Settings(BaseSettings):
     """Mirrors, worktrees, leases and sessions of the agent host that runs here."""
 
     approval_mode: policy.ApprovalMode = policy.ApprovalMode.REVIEW_MERGE
+    """Counts only when the fleet workflow first starts; from then on the fleet holds the mode (`fettle mode`)."""
     default_agent: str = Field(default="claude", min_length=1)
     scripted: AbsolutePath | None = None
     """File or folder of recorded scripts for the `scripted` agent."""
@@ -100,7 +101,7 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr | None = None
     webhook_secret_file: AbsolutePath | None = None
     web_host: str = Field(default="127.0.0.1", min_length=1)
-    web_port: int = Field(default=8080, ge=0, le=65535)
+    web_port: int = Field(default=8090, ge=0, le=65535)
     """0: any free port."""
 
     agent_slots: int = Field(default=2, ge=1, le=256)

@@ -92,7 +92,7 @@ def _held(state: Path, text: str) -> AlreadyRunning:
     who = f"`{holder['command']}` (process {pid}, since {holder['since']})" if pid else "another process"
     web = (connection.read_up(state) or {}).get("web_url")
     return AlreadyRunning(
-        f"{state} is in use by {who}{f', its dashboard is {web}' if web else ''}: "
+        f"{state} is in use by {who}{f', its webhook intake is {web}' if web else ''}: "
         f"use that one, stop it{f' with `kill {pid}`' if pid else ''}, or name another directory with --state",
         pid=pid,
     )

@@ -29,7 +29,8 @@ class Addresses:
 
 
 class Supervisor:
-    """Runs stages of children: those of one stage start together, a stage starts when the one before is ready."""
+    """Runs stages of children: those of one stage start and stop together, a stage starts when the one before is
+    ready and stops before it."""
 
     def __init__(
         self,
@@ -107,9 +108,9 @@ class Supervisor:
             await asyncio.gather(*both, return_exceptions=True)
 
     async def _stop_all(self) -> None:
-        """The last stage first; within a stage the last child first, so that who uses another goes before it."""
-        for child in reversed(self.members):
-            await child.stop()
+        """The last stage first, so that who uses another goes before it; within a stage nobody uses anybody."""
+        for stage in reversed(self._stages):
+            await asyncio.gather(*(child.stop() for child in stage))
         state_directory.write_json(
             self.state / connection.UP_FILE, self.view() | {"pid": None, "processes": {}, "started": {}}
         )

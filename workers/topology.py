@@ -23,8 +23,9 @@ WORKFLOWS: Final[Sequence[type]] = (
     IssueIntakeWorkflow,
 )
 
-CACHED_WORKFLOWS: Final = 400
-"""Runs kept in memory. A parked run that falls out is replayed from its history (about 100 events) when it wakes."""
+CACHED_WORKFLOWS: Final = 200
+"""Runs kept in memory, at about 0.4 MB each (docs/benchmarks.md). A run that works needs two places, itself and its
+round; a parked run that falls out is replayed from its history (about 100 events) when it wakes."""
 
 
 @dataclass(frozen=True)

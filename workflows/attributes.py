@@ -16,7 +16,13 @@ class Shown:
     """Remembers what Visibility was told last, so that only differences become events."""
 
     def __init__(self) -> None:
-        self._told: tuple[str, str, str, bool] | None = None
+        known = workflow.info().typed_search_attributes
+        self._told = (
+            known.get(PHASE) or "",
+            known.get(HOLD) or "",
+            known.get(AGENT) or "",
+            bool(known.get(NEEDS_HUMAN)),
+        )
 
     def tell(self, *, phase: str, hold: str, agent: str, needs_human: bool) -> None:
         now = (phase, hold, agent, needs_human)

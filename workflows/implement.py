@@ -85,7 +85,7 @@ class ImplementWorkflow:
                 HostActivities.claim_host,
                 work.ClaimHost(run=state.run, backend=state.backend, avoid_host=state.lost_host),
                 summary=f"a host with {state.backend}",
-                **options.CLAIM_HOST | watching.WAITED,
+                **options.CLAIM_HOST,
             )
         )
 

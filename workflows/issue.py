@@ -100,9 +100,9 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
         while (step := steps.next_step(self._state)) is not Step.STOP:
             self._step = step
             self._show(step)
-            self._continue_as_new_when_due()
             try:
                 await watching.stop_if_cancelled()
+                self._continue_as_new_when_due()
                 if self._has_news():
                     await self._look_again()
                 else:
@@ -218,42 +218,23 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
         return child.done() or self._has_news() or ended or steps.stands(self._state) != held
 
     async def _merge(self) -> None:
-        """Line up, answer the queue's question, and take its last word. A hold withdraws the entry, unless the merge
-        was cleared before: both are decided between two awaits, so exactly one of them wins."""
+        """Line up and take the queue's last word. A hold withdraws the entry, unless `clear_merge` came before it."""
         state = self._state
-        self._question = self._merge_ended = None
+        self._merge_ended = None
         state.merge = run.MergeState(requested=True)
         await workflow.execute_activity_method(
             AdmissionActivities.request_merge,
             merge_queue.BuildCandidate(entry=outcomes.queue_entry(state), branch=state.base_branch),
             summary=f"queue {state.base_branch}",
-            **options.FORGE | watching.WAITED,
+            **options.FORGE,
         )
-        while self._merge_ended is None:
-            await workflow.wait_condition(
-                lambda: (
-                    self._merge_ended is not None
-                    or self._question is not None
-                    or (self._interrupted() and not state.merge.cleared_sha)
-                )
-            )
-            if self._question is not None:
-                await self._answer(self._question)
-            elif self._merge_ended is None:
-                await self._leave_queue()
-        outcomes.after_merge(state, self._merge_ended)
-
-    async def _answer(self, question: merge_queue.ClearanceQuestion) -> None:
-        state = self._state
-        self._question = None
-        against = steps.may_merge(state, question.head_sha)
-        if not against:
-            state.merge.cleared_sha = question.head_sha
-            self._show(Step.MERGE)
-        answer = merge_queue.Clearance(
-            run=state.issue.workflow_id, head_sha=question.head_sha, granted=not against, reason=against
+        await workflow.wait_condition(
+            lambda: self._merge_ended is not None or (self._interrupted() and not state.merge.cleared_sha)
         )
-        await self._queue().signal(wire.MERGE_CLEARANCE_GIVEN, answer)
+        if self._merge_ended is None:
+            await self._leave_queue()
+        if self._merge_ended is not None:
+            outcomes.after_merge(state, self._merge_ended)
 
     async def _leave_queue(self) -> None:
         """Withdraw and wait for the queue's word: it may be that the merge was made."""
@@ -295,7 +276,7 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
                 learnings=(lesson,) if lesson else (),
             ),
             summary=f"{state.ending.phase}: {state.ending.reason}"[:300],
-            **options.FORGE | watching.WAITED,
+            **options.FORGE,
         )
         self._written = True
 

@@ -6,8 +6,7 @@ from activities import options
 from activities.ci import CiActivities
 from activities.pull_request import PullRequestActivities
 from activities.reviewing import JudgementActivities, ReviewPostingActivities
-from domain import checks, outcomes, review, run, tasks, words
-from domain.steps import Step
+from domain import checks, outcomes, review, tasks, words
 from workflows import watching
 from workflows.issue_messages import IssueMessages
 
@@ -32,10 +31,12 @@ class JudgingSteps(IssueMessages):
                 PullRequestActivities.publish_pull_request,
                 request,
                 summary=f"draft pull request at {state.change.head_sha[:9]}",
-                **options.FORGE | watching.WAITED,
+                **options.FORGE,
             )
         )
         state.pull = published.pull
+        if published.head_sha and published.head_sha != state.change.head_sha:
+            outcomes.head_moved(state, published.head_sha)
         state.change.published_at = published.at
 
     async def _inspect(self) -> None:
@@ -70,7 +71,7 @@ class JudgingSteps(IssueMessages):
                 warnings=change.warnings,
             ),
             summary=f"review {change.head_sha[:9]}",
-            **options.JUDGE | watching.WAITED,
+            **options.JUDGE,
         )
         if state.change is change:
             change.review = found
@@ -83,7 +84,7 @@ class JudgingSteps(IssueMessages):
             ReviewPostingActivities.post_review,
             tasks.PostReview(pull=self._pull(), review=state.change.review),
             summary=f"{state.change.review.verdict} by {state.change.review.by}",
-            **options.FORGE | watching.WAITED,
+            **options.FORGE,
         )
         state.change.review_posted = True
         outcomes.after_review(state)
@@ -129,7 +130,7 @@ class JudgingSteps(IssueMessages):
             PullRequestActivities.mark_ready,
             tasks.MarkReady(pull=self._pull()),
             summary="draft → ready",
-            **options.FORGE | watching.WAITED,
+            **options.FORGE,
         )
         self._state.pull.ready = True
 
@@ -137,8 +138,6 @@ class JudgingSteps(IssueMessages):
         state = self._state
         change = state.change
         assert change is not None
-        state.hold = run.Hold(kind=run.HoldKind.MERGE_APPROVAL, note=f"approve or reject {change.head_sha}")
-        self._show(Step.AWAIT_APPROVAL)
         watch = tasks.WatchGate(issue=state.issue, pull=self._pull(), head_sha=change.head_sha)
         facts = await watching.until(
             workflow.start_activity_method(

@@ -21,7 +21,6 @@ class IssueMessages:
         self._shown = attributes.Shown()
         self._news = False
         self._step = Step.OPEN
-        self._question: merge_queue.ClearanceQuestion | None = None
         self._merge_ended: merge_queue.Ended | None = None
 
     @workflow.update(name=wire.DECIDE, description="Approve or reject the head you saw")
@@ -55,6 +54,7 @@ class IssueMessages:
     def retry(self, request: run.HoldRequest) -> run.State:
         self._state.hold = None
         self._state.used = run.Used()
+        self._state.merge_attempts = 0
         return self._state
 
     @retry.validator
@@ -109,9 +109,15 @@ class IssueMessages:
     def admitted(self, settings: fleet.Settings) -> None:
         self._state.admitted = True
 
-    @workflow.signal(name=wire.MERGE_CLEARANCE_ASKED, description="The queue asks whether this head may merge now")
-    def merge_clearance_asked(self, question: merge_queue.ClearanceQuestion) -> None:
-        self._question = question
+    @workflow.update(name=wire.CLEAR_MERGE, description="The queue asks whether this head may merge now")
+    def clear_merge(self, question: merge_queue.ClearanceQuestion) -> merge_queue.Clearance:
+        """Decided here, between two awaits of the run: a hold, a new head or a cancel that arrived before wins, and one
+        that arrives later finds the merge cleared. Both can never be true."""
+        against = "it is being cancelled" if watching.cancelled() else steps.may_merge(self._state, question.head_sha)
+        if not against:
+            self._state.merge.cleared_sha = question.head_sha
+            self._show(Step.MERGE)
+        return merge_queue.Clearance(granted=not against, reason=against)
 
     @workflow.signal(name=wire.MERGE_ENDED, description="The queue's last word on an entry")
     def merge_ended(self, ended: merge_queue.Ended) -> None:
@@ -128,6 +134,7 @@ class IssueMessages:
     def _show(self, step: Step) -> None:
         state = self._state
         state.move(steps.phase_of(state, step), workflow.now())
+        state.hold = steps.shown_hold(state, step)
         self._stamp_hold()
         workflow.set_current_details(words.card(state, step.value))
         self._shown.tell(

@@ -7,8 +7,7 @@ from activities.admission import AdmissionActivities
 from activities.claiming import ClaimingActivities
 from activities.opening import OpeningActivities
 from activities.reviewing import JudgementActivities
-from domain import outcomes, run, tasks, triage, words
-from domain.steps import Step
+from domain import outcomes, tasks, triage, words
 from workflows import watching
 from workflows.issue_messages import IssueMessages
 
@@ -38,7 +37,7 @@ class OpeningSteps(IssueMessages):
                 JudgementActivities.judge_triage,
                 request,
                 summary="triage by a model",
-                **options.JUDGE | watching.WAITED,
+                **options.JUDGE,
             )
         except exceptions.ActivityError as error:
             if exceptions.is_cancelled_exception(error):
@@ -53,7 +52,7 @@ class OpeningSteps(IssueMessages):
             ClaimingActivities.claim_issue,
             tasks.ClaimIssue(issue=self._state.issue, body=words.claimed(self._state)),
             summary="labels and status comment",
-            **options.FORGE | watching.WAITED,
+            **options.FORGE,
         )
         self._state.claimed = True
 
@@ -74,9 +73,6 @@ class OpeningSteps(IssueMessages):
             outcomes.after_dependencies(state, answer)
 
     async def _await_dispatch(self) -> None:
-        state = self._state
-        state.hold = run.Hold(kind=run.HoldKind.DISPATCH_APPROVAL, note="mode review-all asks before an agent starts")
-        self._show(Step.AWAIT_DISPATCH)
         await workflow.wait_condition(self._interrupted)
 
     async def _admit(self) -> None:
@@ -89,13 +85,14 @@ class OpeningSteps(IssueMessages):
                 priority=state.priority,
                 max_in_flight=state.policy.max_in_flight,
             )
-            await watching.finished(
+            admission = await watching.finished(
                 workflow.start_activity_method(
                     AdmissionActivities.request_admission,
                     request,
                     summary="ask for a place",
-                    **options.FORGE | watching.WAITED,
+                    **options.FORGE,
                 )
             )
             state.admission_asked = True
-        await workflow.wait_condition(self._interrupted)
+            state.admitted = state.admitted or admission.granted
+        await workflow.wait_condition(lambda: self._interrupted() or not state.admission_asked)

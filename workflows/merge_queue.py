@@ -1,19 +1,16 @@
 """The merge queue of one branch: take the next entry, test its candidate, ask its owner, merge what was tested."""
 
 import asyncio
-from datetime import timedelta
 
 from temporalio import common, exceptions, workflow
 
 from activities import options
+from activities.admission import AdmissionActivities
 from activities.ci import CiActivities
 from activities.merging import MergeActivities
 from domain import checks, merge_queue, tasks, wire
 from domain.merge_queue import CandidateState, End, Ended, Entry
 from workflows import watching
-
-CLEARANCE_TIME = timedelta(minutes=2)
-"""An owner answers within one workflow task; one that does not is stopped or gone, and must not block the branch."""
 
 
 @workflow.defn(name=wire.MERGE_QUEUE_WORKFLOW, versioning_behavior=common.VersioningBehavior.PINNED)
@@ -35,10 +32,6 @@ class MergeQueueWorkflow:
         if current is None or current.run != withdrawal.run:  # the loop answers once nothing of it can merge any more
             ended = Ended(head_sha=withdrawal.head_sha, end=End.WITHDRAWN, sentence=withdrawal.reason)
             await self._tell(withdrawal.run, ended)
-
-    @workflow.signal(name=wire.MERGE_CLEARANCE_GIVEN, description="The owner's answer to the queue's question")
-    def merge_clearance_given(self, clearance: merge_queue.Clearance) -> None:
-        self._state.clear(clearance)
 
     @workflow.query(name=wire.SNAPSHOT, description="Who is being merged and who waits")
     def snapshot(self) -> merge_queue.State:
@@ -70,14 +63,11 @@ class MergeQueueWorkflow:
         return due and self._state.current is None
 
     async def _work(self, entry: Entry) -> Ended:
-        """One entry to its end. An error that no retry helped is told to the owner, who asks a person."""
+        """One entry to its end. A base that moved after the clearance ends it too: the clearance was for that base, and
+        the owner asks again. An error that no retry helped is told to the owner, who asks a person."""
+        workflow.set_current_details(self._card())
         try:
-            while True:
-                workflow.set_current_details(self._card())
-                ended = await self._attempt(entry)
-                if ended.end is not End.BASE_MOVED:
-                    return ended
-                self._state.restart()
+            return await self._attempt(entry)
         except exceptions.ActivityError as error:
             if exceptions.is_cancelled_exception(error):
                 raise
@@ -98,9 +88,8 @@ class MergeQueueWorkflow:
             polled = await self._test(entry, candidate)
             if isinstance(polled, Ended):
                 return polled
-        if not await self._cleared(entry, candidate):
-            reason = state.clearance.reason if state.clearance else "withdrawn, or no answer from its run"
-            return Ended(head_sha=entry.head_sha, end=End.WITHDRAWN, sentence=reason)
+        if against := await self._refused_by_owner(entry, candidate):
+            return Ended(head_sha=entry.head_sha, end=End.WITHDRAWN, sentence=against)
         return await asyncio.shield(
             workflow.execute_activity_method(
                 MergeActivities.merge_candidate,
@@ -144,28 +133,24 @@ class MergeQueueWorkflow:
         refused = merge_queue.verdict_refusal(entry, polled.verdict)
         return refused.model_copy(update={"detail": polled.log_tail}) if refused else None
 
-    async def _cleared(self, entry: Entry, candidate: merge_queue.Candidate) -> bool:
-        """Ask the owner in the last moment. The owner's holds and new heads are decided where they arrive, so the
-        answer and a hold can never both win."""
-        state = self._state
-        state.clearance = None
+    async def _refused_by_owner(self, entry: Entry, candidate: merge_queue.Candidate) -> str:
+        """Ask the owner in the last moment: empty when it clears this head. Holds and new heads are decided where they
+        arrive, so the answer and a hold can never both win."""
         question = merge_queue.ClearanceQuestion(
-            queue=workflow.info().workflow_id,
-            head_sha=entry.head_sha,
-            tested_sha=candidate.tested_sha,
-            base_sha=candidate.base_sha,
+            run=entry.run, head_sha=entry.head_sha, tested_sha=candidate.tested_sha, base_sha=candidate.base_sha
         )
         try:
-            await workflow.get_external_workflow_handle(entry.run).signal(wire.MERGE_CLEARANCE_ASKED, question)
-            await workflow.wait_condition(
-                lambda: state.clearance is not None or state.withdrawn,
-                timeout=CLEARANCE_TIME,
-                timeout_summary=f"clearance from {entry.run}",
+            clearance = await workflow.execute_activity_method(
+                AdmissionActivities.ask_clearance,
+                question,
+                summary=f"may {entry.head_sha[:9]} merge now",
+                **options.CLEARANCE,
             )
-        except (TimeoutError, exceptions.ApplicationError) as silence:
-            workflow.logger.warning("%s did not answer: %s", entry.run, silence)
-            return False
-        return state.clearance is not None and state.clearance.granted
+        except exceptions.ActivityError as silence:
+            if exceptions.is_cancelled_exception(silence):
+                raise
+            return f"its run did not answer: {watching.error_message(silence)}"
+        return "" if clearance.granted else clearance.reason
 
     async def _tell(self, run: str, ended: Ended) -> None:
         try:

@@ -1,5 +1,6 @@
 """Admission to one repository: as many runs at once as its policy allows, none while the fleet is paused."""
 
+import contextlib
 import functools
 from datetime import timedelta
 
@@ -10,6 +11,7 @@ from activities.admission import AdmissionActivities
 from domain import fleet, tasks, wire
 from workflows import watching
 
+FLEET_ANSWERS_IN = timedelta(seconds=3)
 RECONCILE_EVERY = timedelta(minutes=5)
 """How long a place that nobody gave back (a terminated run) can keep others out."""
 
@@ -22,9 +24,18 @@ class RepositoryWorkflow:
     def __init__(self, state: fleet.RepositoryState) -> None:
         self._state = state
 
-    @workflow.signal(name=wire.ADMISSION_REQUESTED, description="A run asks for a place")
-    def admission_requested(self, request: fleet.AdmissionRequest) -> None:
-        self._state.ask(request)
+    @workflow.update(name=wire.ADMIT, description="Give a run a place now, or a place in line")
+    async def admit(self, request: fleet.AdmissionRequest) -> tasks.Admission:
+        """The first run of a repository comes before the fleet's switches do: it waits for them a moment, in which no
+        place can be given to anybody. One that is not granted is told by a signal."""
+        if self._state.settings is None:
+            with contextlib.suppress(TimeoutError):
+                await workflow.wait_condition(
+                    lambda: self._state.settings is not None,
+                    timeout=FLEET_ANSWERS_IN,
+                    timeout_summary="the fleet's switches",
+                )
+        return tasks.Admission(granted=self._state.admit_or_queue(request))
 
     @workflow.signal(name=wire.ADMISSION_ENDED, description="A run gives its place back")
     def admission_ended(self, run: str) -> None:

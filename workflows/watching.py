@@ -2,20 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from temporalio import exceptions, workflow
 
-from activities import options
 from domain import errors
 
 T = TypeVar("T")
-
-WAITED: Final[options.Options] = {
-    "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-}
-"""For calls that change something: a cancel waits for the attempt that is under way, so that nothing is written after
-the run's end, and what the attempt did is known. An attempt that has not begun is dropped at once."""
 
 
 def cancelled() -> bool:
@@ -32,8 +25,9 @@ async def stop_if_cancelled() -> None:
 
 
 async def finished(call: "workflow.ActivityHandle[T]") -> T:
-    """The answer of a `WAITED` call, also when a cancel arrives with it or while it is made: what was made must be
-    known to be taken back. The SDK would drop an answer that comes in the same workflow task as the cancel."""
+    """The answer of a call whose options wait for a cancel, also when the cancel arrives with it or while it is made:
+    what was made must be known to be taken back. The SDK would drop an answer that comes in the same workflow task as
+    the cancel."""
     try:
         return await asyncio.shield(call)
     except asyncio.CancelledError:

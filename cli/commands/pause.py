@@ -4,7 +4,7 @@ from cli import options
 
 
 def pause(note: options.Note = "", as_json: options.Json = False) -> None:
-    """Pause admissions everywhere; runs in flight go on to their next gate."""
-    from cli import steer
+    """Admit no run any more; runs that already work go on, to their merge or their end."""
+    from cli import fleet_switches
 
-    steer.configure(paused=True, note=note, as_json=as_json)
+    fleet_switches.pause(paused=True, note=note, as_json=as_json)

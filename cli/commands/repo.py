@@ -7,8 +7,10 @@ import typer
 from cli import options
 
 Base = Annotated[str | None, typer.Option(help="Branch that changes are merged into. Default: the forge's.")]
-Mode = Annotated[str | None, typer.Option(help="full-auto, review-merge or review-all. Default: the installation's.")]
-Verify = Annotated[str | None, typer.Option(help='Command run on each commit before it is pushed; "" for none.')]
+Mode = Annotated[str | None, typer.Option(help="full-auto, review-merge or review-all. Default: the fleet's.")]
+Verify = Annotated[
+    str | None, typer.Option(help='Command run after the push, before the pull request opens; "" for none.')
+]
 Agent = Annotated[str | None, typer.Option(help="Agent for this repository. Default: the installation's.")]
 AgentModel = Annotated[str | None, typer.Option("--model", help="The agent's model. Default: the agent's own.")]
 Author = Annotated[

@@ -5,6 +5,6 @@ from cli import options
 
 def resume(note: options.Note = "", as_json: options.Json = False) -> None:
     """Resume admissions."""
-    from cli import steer
+    from cli import fleet_switches
 
-    steer.configure(paused=False, note=note, as_json=as_json)
+    fleet_switches.pause(paused=False, note=note, as_json=as_json)

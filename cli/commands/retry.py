@@ -1,4 +1,4 @@
-"""`fettle retry`: try a stuck step again, or start an ended run anew."""
+"""`fettle retry`: try a stuck step again, or start a run anew that ended without a result."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ def retry(
     note: options.Note = "",
     as_json: options.Json = False,
 ) -> None:
-    """Retry an open run's step, or start a new run of the same issue when the last one has ended."""
+    """Retry an open run's step, or start a new run of an issue whose last one failed, was rejected or cancelled."""
     from cli import steer
 
     steer.retry(run, fresh=fresh, note=note, as_json=as_json)

@@ -29,7 +29,7 @@ def agents(state: State = None) -> None:
 
 
 def web(state: State = None) -> None:
-    """Take webhooks and serve the dashboard; end with Ctrl-C or SIGTERM."""
+    """Take webhooks; end with Ctrl-C or SIGTERM."""
     from cli import foreground
     from workers import bootstrap
 

@@ -71,12 +71,12 @@ class ClaudeBackend:
             return port.Discovery(
                 path=path,
                 why_not="as root Claude Code refuses the bypass mode: run the agent host as a plain user, or set "
-                "agent.claude.sandboxed when the host is a sandbox of its own",
+                "FETTLE_CLAUDE_SANDBOXED=true when the host is a sandbox of its own",
             )
         if not self._can_log_in(env):
             return port.Discovery(
                 path=path,
-                why_not="no login: set ANTHROPIC_API_KEY, or agent.claude.credentials_file to an operator's login",
+                why_not="no login: set ANTHROPIC_API_KEY, or FETTLE_CLAUDE_CREDENTIALS_FILE to an operator's login",
             )
         version = _version(path, env)
         return port.Discovery(
@@ -96,7 +96,7 @@ class ClaudeBackend:
             files.copy_secret_if_newer(source, config / ".credentials.json")
         except OSError as error:
             raise errors.AgentUnavailable(
-                f"agent.claude.credentials_file is {source}, it cannot be copied ({error.strerror}): "
+                f"claude_credentials_file is {source}, it cannot be copied ({error.strerror}): "
                 "log in with `claude` as the operator, or correct the path"
             ) from error
 

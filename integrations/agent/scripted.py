@@ -52,7 +52,8 @@ class ScriptedSettings(BaseModel):
             if candidate.is_file():
                 return candidate.resolve()
         tried = (
-            ", ".join(str(candidate) for candidate in candidates) or "agent.scripted.script and .folder are both unset"
+            ", ".join(str(candidate) for candidate in candidates)
+            or "FETTLE_SCRIPTED names no file or folder of scripts"
         )
         raise errors.ConfigurationError(
             f"the scripted agent has no script for {run} ({tried}): write one, or name another agent"
@@ -67,7 +68,7 @@ class ScriptedBackend:
 
     def discover(self, env: Mapping[str, str]) -> port.Discovery:
         if self.settings.script is None and self.settings.folder is None:
-            return port.Discovery(why_not="neither agent.scripted.script nor agent.scripted.folder is set")
+            return port.Discovery(why_not="FETTLE_SCRIPTED names no file or folder of scripts")
         return port.Discovery(path=str(_PROGRAM), version=VERSION, ready=True)
 
     def new_session(self) -> agent.Session:

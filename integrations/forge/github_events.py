@@ -71,6 +71,7 @@ class _Payload(_Part):
         branch: str | None = "",
         head_sha: str = "",
         labels: tuple[str, ...] = (),
+        title: str = "",
     ) -> events.ForgeEvent:
         return events.ForgeEvent(
             kind=kind,
@@ -80,12 +81,14 @@ class _Payload(_Part):
             branch=branch or "",
             head_sha=head_sha,
             labels=labels,
+            title=title,
             actor=self.sender.login if self.sender else "",
         )
 
 
 class _IssueFacts(_Part):
     number: Number
+    title: str | None = ""
     labels: tuple[_Label, ...] | None = ()
     pull_request: dict[str, object] | None = None
 
@@ -121,7 +124,7 @@ def _issues(payload: object) -> list[events.ForgeEvent]:
         labels = ()
     else:
         labels = tuple(label.name for label in seen.issue.labels or ())
-    return [seen.event(kind, issue=seen.issue.number, labels=labels)]
+    return [seen.event(kind, issue=seen.issue.number, labels=labels, title=seen.issue.title or "")]
 
 
 class _Head(_Part):

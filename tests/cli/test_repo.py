@@ -69,6 +69,22 @@ async def test_a_base_branch_that_is_not_there_is_refused(repo: str) -> None:
     assert await registered() == []
 
 
+@pytest.mark.parametrize("status", [403, 404])
+async def test_a_token_that_cannot_read_check_runs_is_refused_and_not_stored(
+    repo: str, forge: forge_world.Server, status: int
+) -> None:
+    """Every run would hang at its first commit, in front of checks that it never sees."""
+    admin = forge.client(forge_world.ADMIN)
+    await admin.post("/_devforge/faults", {"kind": "fail_5xx", "status": status, "path": f"{repo}/.*/check-runs$"})
+    found = await asay("repo", "add", repo)
+    await admin.http.aclose()
+    assert found.code == 1
+    assert "not read the check runs of main" in found.err
+    assert "fine-grained tokens have no such permission, so use a GitHub App" in found.err
+    assert await registered() == []
+    assert (await asay("repo", "add", repo)).code == 0
+
+
 async def test_a_wrong_token_is_refused_and_never_shown(
     repo: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

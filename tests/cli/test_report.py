@@ -19,7 +19,7 @@ async def test_status_tells_everything(runs: World, tmp_path: Path, monkeypatch:
     for words in (
         f"{runs.repo}#1  Totals are [bold]wrong[/bold]",
         "implementing for 4m",
-        f"{HEAD} (1 files",
+        f"{HEAD} (1 file,",
         "approve by rules at 3f2c1ab00: small",
         "CI is green on 3f2c1ab00: test",
         "#70 ready https://forge.test/pull/70",
@@ -138,7 +138,7 @@ async def test_explain_reads_the_repositorys_line(runs: World) -> None:
     )
     await runs.start(run.State(issue=issue).model_copy(update={**STEPS_TO_GATE, "admitted": False}))
     found = (await asay("explain", str(issue), "--json")).json
-    assert "1 of 1 runs are in flight, it is number 1 of 1 in line" in found["waits_for"]
+    assert "1 of at most 1 in flight, it is number 1 of 1 in line" in found["waits_for"]
     assert f"{runs.repo}#9" in found["ends_when"]
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from domain import fleet, refs, run, steps, wire
-from tests.cli.world import HEAD, World, asay, at_gate
+from tests.cli.world import HEAD, World, asay, at_gate, say
 
 
 async def test_approve_with_the_head_goes_on_to_the_merge(runs: World) -> None:
@@ -161,12 +161,33 @@ async def test_retry_releases_a_stuck_run_and_refuses_one_that_is_not(runs: Worl
 
 async def test_retry_of_an_ended_run_starts_it_again(runs: World) -> None:
     handle = await runs.start(at_gate(runs.repo.issue(1)))
-    await handle.signal(wire.ISSUE_CHANGED)
-    await handle.result()
+    await asay("cancel", f"{runs.repo}#1")
     found = await asay("retry", f"{runs.repo}#1", "--fresh")
     assert found.code == 0, found.err
     newest = await runs.client.get_workflow_handle(handle.id).query(wire.SNAPSHOT, result_type=run.State)
     assert (newest.fresh, newest.asked_by, newest.change) == (True, "ann", None)
+
+
+@pytest.mark.parametrize("options", [(), ("--fresh",)])
+async def test_retry_of_a_run_that_is_done_is_refused(runs: World, options: tuple[str, ...]) -> None:
+    """Its issue is closed: a new run would work on nothing."""
+    handle = await runs.start(at_gate(runs.repo.issue(1)))
+    await handle.signal(wire.ISSUE_CHANGED)
+    await handle.result()
+    found = await asay("retry", f"{runs.repo}#1", *options)
+    assert (found.code, found.out) == (1, "")
+    assert f"{runs.repo}#1 is done (merged) and a retry would work on a closed issue: reopen the issue" in found.err
+    newest = await runs.client.get_workflow_handle(handle.id).describe()
+    assert newest.run_id == handle.result_run_id
+
+
+async def test_retry_of_a_rejected_run_starts_it_again(runs: World) -> None:
+    handle = await runs.start(at_gate(runs.repo.issue(1)))
+    await asay("reject", f"{runs.repo}#1", "--head", HEAD, "--note", "wrong approach")
+    await handle.result()
+    found = await asay("retry", f"{runs.repo}#1")
+    assert found.code == 0, found.err
+    assert (await runs.client.get_workflow_handle(handle.id).describe()).run_id != handle.result_run_id
 
 
 async def test_retry_fresh_of_an_open_run_is_refused(runs: World) -> None:
@@ -177,20 +198,20 @@ async def test_retry_fresh_of_an_open_run_is_refused(runs: World) -> None:
 
 
 @pytest.mark.parametrize("verb", ["hold", "release", "cancel"])
-async def test_an_ended_run_says_how_to_start_it_again(runs: World, verb: str) -> None:
+async def test_an_ended_run_says_where_its_end_is_told(runs: World, verb: str) -> None:
     handle = await runs.start(at_gate(runs.repo.issue(1)))
     await handle.signal(wire.ISSUE_CHANGED)
     await handle.result()
     found = await asay(verb, f"{runs.repo}#1")
     assert found.code == 1
-    assert found.err == (f"error: {runs.repo}#1 has ended (completed): fettle retry {runs.repo}#1 starts it again\n")
+    assert found.err == (f"error: {runs.repo}#1 has ended (completed): see how with fettle status {runs.repo}#1\n")
 
 
 @pytest.mark.parametrize("verb", ["hold", "release", "cancel", "status", "explain", "approve", "retry"])
 async def test_a_run_that_never_was_says_how_to_start_it(runs: World, verb: str) -> None:
     found = await asay(verb, f"{runs.repo}#404")
     assert found.code == 1
-    assert f"there is no run of {runs.repo}#404: start one with fettle run {runs.repo}#404" in found.err
+    assert f"there is no run of {runs.repo}#404: label the issue fettle to start one" in found.err
 
 
 # --- the fleet -------------------------------------------------------------------------------------------------------
@@ -216,3 +237,34 @@ async def test_pause_and_resume_the_fleet(runs: World) -> None:
         assert resumed.json["settings"]["paused"] is False
     finally:
         await handle.terminate()
+
+
+@pytest.mark.parametrize("words", [(), ("full-auto",)])
+async def test_mode_without_a_fleet_workflow_says_what_to_start(runs: World, words: tuple[str, ...]) -> None:
+    found = await asay("mode", *words)
+    assert found.code == 1
+    assert "fettle worker control" in found.err
+
+
+async def test_mode_is_shown_and_changed_for_new_runs(runs: World) -> None:
+    handle = await runs.client.start_workflow(
+        wire.FLEET_WORKFLOW, fleet.FleetState(), id=refs.FLEET_WORKFLOW_ID, task_queue=wire.CONTROL_QUEUE
+    )
+    try:
+        shown = await asay("mode")
+        assert "the fleet's approval mode is review-merge: a person approves each merge" in shown.out
+        changed = await asay("mode", "review-all", "--note", "audit")
+        assert changed.code == 0, changed.err
+        assert "approval mode is review-all" in changed.out
+        assert "(by ann, audit); it counts for runs that start from now on" in changed.out
+        assert (await asay("mode", "--json")).json["settings"]["mode"] == "review-all"
+        state = await handle.query(wire.SNAPSHOT, result_type=fleet.FleetState)
+        assert state.settings.paused is False
+    finally:
+        await handle.terminate()
+
+
+def test_a_mode_that_does_not_exist_is_a_usage_error() -> None:
+    found = say("mode", "yolo")
+    assert found.code == 2
+    assert "review-merge" in found.err

@@ -6,7 +6,19 @@ import pytest
 
 from cli import story
 from domain import refs
-from domain.run import Ending, Hold, HoldKind, MergeState, Phase, PhaseMark, PullRequest, State
+from domain.run import (
+    Change,
+    Ending,
+    Hold,
+    HoldKind,
+    MergeState,
+    Phase,
+    PhaseMark,
+    PullRequest,
+    Reason,
+    State,
+    WorkOrder,
+)
 
 ISSUE = refs.Repository.parse("acme/api").issue(7)
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -84,3 +96,44 @@ def test_live_picture_shows_every_part_and_whole_addresses(monkeypatch: pytest.M
     assert "it could not" in text
     assert "failed" in text
     assert "".join(text.split()).endswith("Temporal" + address)
+
+
+def test_each_fact_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    merged = state(
+        *(Phase.PUBLISHING, Phase.QUEUED, Phase.MERGING, Phase.DONE),
+        merge=MergeState(merged_sha="ab" * 20),
+        pull=PullRequest(number=3),
+        change=Change(head_sha="c" * 40),
+    )
+    lines = [line.partition("] ")[2] for line in told(merged, monkeypatch).splitlines()]
+    assert lines[1:] == [
+        "publishing: pull request #3, head ccccccccc",
+        "queued",
+        "merging: merged as ababababa",
+        "ended: done",
+    ]
+
+
+def test_what_is_known_of_a_phase_is_told_of_its_last_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    repaired = state(Phase.IMPLEMENTING, Phase.AWAITING_CI, Phase.IMPLEMENTING, order=WorkOrder(reason=Reason.CI))
+    lines = [line.partition("] ")[2] for line in told(repaired, monkeypatch).splitlines()]
+    assert lines[1:] == ["implementing", "awaiting_ci", "implementing (2): repair after ci"]
+
+
+def test_the_reason_of_an_ending_is_not_shown_beside_the_same_words() -> None:
+    from rich import console
+
+    ending = Ending(phase=Phase.DONE, reason="merged as ababababa")
+    ended = state(Phase.MERGING, Phase.DONE, merge=MergeState(merged_sha="ab" * 20), ending=ending)
+    screen = console.Console(file=io.StringIO(), width=100, record=True)
+    screen.print(story.Teller(story.Story("a run", "scripted", state=ended))._picture())
+    assert screen.export_text().count("merged as ababababa") == 1
+
+
+def test_a_summary_without_a_terminal_is_not_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", out)
+    address = "http://127.0.0.1:1/" + "x" * 150
+    story.summary([("outcome", "merged"), ("page", f"look at {address} with a browser")])
+    assert out.getvalue().splitlines() == ["outcome  merged", f"page     look at {address} with a browser"]

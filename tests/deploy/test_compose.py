@@ -165,3 +165,14 @@ def test_the_command_of_each_fettle_service_exists(command: list[str]) -> None:
     answer = subprocess.run([FETTLE, *command, "--help"], capture_output=True, text=True, timeout=30)
     assert answer.returncode == 0, answer.stderr
     assert " ".join(command) in answer.stdout
+
+
+def test_no_service_lifts_the_engines_own_protection(document: dict[str, Any]) -> None:
+    """Nothing in the containers needs it yet: a sandbox that does brings the option, and its reason, with it."""
+    for name, service in document["services"].items():
+        options = service.get("security_opt", [])
+        assert not [option for option in options if "unconfined" in option], name
+        assert "privileged" not in service, name
+        if name.startswith("fettle-"):
+            assert options == ["no-new-privileges:true"], name
+            assert service["cap_drop"] == ["ALL"], name

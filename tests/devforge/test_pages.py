@@ -56,7 +56,7 @@ async def test_a_pull_request_page_tells_its_story(repository: world.Repository)
     await repository.bot.put(f"{repository.path}/pulls/{pull['number']}/merge", {"sha": sha})
     assert "merged this as" in await _page(repository, pull["html_url"])
     front = await _page(repository, f"/ada/{repository.name}")
-    assert "<strong>Hello</strong>" in front
+    assert "<h3>Hello</h3>" in front
     assert "<strong>bold</strong>" in front
     assert repository.name in await _page(repository, "/")
     diff = await repository.bot.http.get(pull["diff_url"])

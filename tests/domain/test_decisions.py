@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from domain import decisions, errors, run, steps
+from domain import decisions, errors, outcomes, run, steps, triage
 from domain.policy import ApprovalMode
 from domain.steps import Step
 from tests.domain.test_steps import HEAD, opened, published
@@ -121,3 +121,29 @@ def test_nothing_can_be_decided_about_a_run_that_has_ended(check: object) -> Non
     state.ending = run.Ending(phase=run.Phase.FAILED, reason="x")
     with pytest.raises(errors.Refused, match="has ended"):
         check(state)  # type: ignore[operator] - a table of callables
+
+
+def test_a_hold_after_the_clearance_is_refused_with_the_head() -> None:
+    state = published()
+    state.merge.cleared_sha = HEAD
+    with pytest.raises(errors.Refused, match=f"the merge of {HEAD} is under way"):
+        decisions.check_hold(state, run.HoldRequest(by="ann"))
+
+
+def test_a_retry_does_not_lift_somebodys_hold() -> None:
+    state = published(hold=run.Hold(kind=run.HoldKind.USER, by="bob"))
+    with pytest.raises(errors.Refused, match="held by bob"):
+        decisions.check_retry(state, run.HoldRequest(by="ann"))
+
+
+def test_what_a_person_edited_wins_over_labels() -> None:
+    state = opened(triage=None, admitted=False)
+    decisions.edit(state, run.Edit(by="ann", agent="claude", model="m1", priority=1))
+    outcomes.after_triage(state, triage.Triage(agent="scripted", model="m2", priority=5))
+    assert (state.backend, state.model, state.priority) == ("claude", "m1", 1)
+
+
+def test_a_new_priority_is_told_to_the_line() -> None:
+    state = opened(admitted=False, admission_asked=True)
+    decisions.edit(state, run.Edit(by="ann", priority=1))
+    assert not state.admission_asked

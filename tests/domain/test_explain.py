@@ -138,7 +138,7 @@ def test_an_ended_run_says_how_it_ended_and_how_to_start_again(phase: Phase, ver
     found = told(state)
     assert "the reason of it" in found.waits_for
     assert found.next_command == f"fettle {verb} {ISSUE}"
-    assert found.whose_move is waits.Mover.NOBODY
+    assert found.whose_move is (waits.Mover.NOBODY if phase is Phase.DONE else waits.Mover.PERSON)
 
 
 def test_the_merge_gate_names_the_head_and_the_pull_request() -> None:
@@ -186,7 +186,7 @@ def admission(**given: object) -> waits.Surroundings:
 
 def test_admission_names_the_runs_ahead_and_the_place_in_line() -> None:
     found = told(state_at(steps.Step.ADMIT), admission(running=("issue/acme/api/8",)))
-    assert "1 of 1 runs are in flight, it is number 2 of 2 in line" in found.waits_for
+    assert "1 of at most 1 in flight, it is number 2 of 2 in line" in found.waits_for
     assert found.ends_when == "one of acme/api#8 ends"
     assert found.whose_move is waits.Mover.OTHER_RUNS
 
@@ -300,6 +300,8 @@ def test_a_poll_that_found_nothing_is_not_called_a_failure() -> None:
     around = pending(attempt=3, failure_type=errors.ChecksPending.wire_type(), last_failure="CI is running")
     found = told(state_at(steps.Step.AWAIT_CI), around)
     assert found.notes == ("poll_checks has looked 2 times: CI is running",)
+    again = pending(attempt=2, failure_type=errors.ChecksPending.wire_type())
+    assert told(state_at(steps.Step.AWAIT_CI), again).notes == ("poll_checks has looked 1 time: nothing new",)
 
 
 def test_an_attempt_that_runs_is_told_apart_from_one_that_waits() -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from domain import checks, implement, outcomes, refs, review, run, work
+from domain import checks, implement, outcomes, refs, review, run, steps, work
 from domain.merge_queue import End, Ended
-from domain.policy import NoChecks, RepositoryPolicy, RetryBudgets
+from domain.policy import ApprovalMode, NoChecks, RepositoryPolicy, RetryBudgets
 from domain.tasks import Dependencies, GateFacts, Inspection, Opened
 from tests.domain.test_steps import HEAD, ISSUE, published
 
@@ -179,3 +179,17 @@ def test_a_repair_starts_from_the_head_that_was_judged() -> None:
     assert wanted.expected_remote_sha == HEAD
     assert wanted.brief.reason == "ci"
     assert wanted.run == refs.Repository(owner="acme", name="api").issue(12).workflow_id
+
+
+def test_a_base_that_moved_voids_the_clearance_and_the_run_asks_again() -> None:
+    state = published(mode=ApprovalMode.FULL_AUTO)
+    state.merge = run.MergeState(requested=True, cleared_sha=HEAD)
+    outcomes.after_merge(state, Ended(head_sha=HEAD, end=End.BASE_MOVED, sentence="main moved"))
+    assert state.merge.cleared_sha == ""
+    assert steps.next_step(state) is steps.Step.MERGE
+
+
+def test_a_persons_hold_in_the_queue_uses_up_no_attempt() -> None:
+    state = published(hold=run.Hold(kind=run.HoldKind.USER, by="ann"))
+    outcomes.after_merge(state, Ended(head_sha=HEAD, end=End.WITHDRAWN, sentence="held"))
+    assert state.merge_attempts == 0

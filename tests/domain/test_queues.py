@@ -54,12 +54,22 @@ def test_a_newer_head_withdraws_the_one_in_work() -> None:
     assert len(state.entries) == 1
 
 
-def test_a_clearance_for_another_head_is_dropped() -> None:
-    state = queue()
-    state.request(entry(1))
-    state.take()
-    state.clear(merge_queue.Clearance(run="issue/acme/api/1", head_sha="b" * 40, granted=True))
-    assert state.clearance is None
+def test_a_run_with_room_is_admitted_in_the_answer_and_a_second_time_too() -> None:
+    state = fleet.RepositoryState(repo=REPO, settings=fleet.Settings(), max_in_flight=1)
+    request = fleet.AdmissionRequest(run="r1", max_in_flight=1)
+    assert state.admit_or_queue(request)
+    assert state.admit_or_queue(request)
+    assert state.running == ("r1",)
+    assert not state.admit_or_queue(fleet.AdmissionRequest(run="r2", max_in_flight=1))
+    assert [w.run for w in state.waiting] == ["r2"]
+
+
+def test_a_run_that_asks_does_not_pass_those_in_line() -> None:
+    state = fleet.RepositoryState(repo=REPO, settings=fleet.Settings(paused=True))
+    assert not state.admit_or_queue(fleet.AdmissionRequest(run="r1"))
+    state.configure(fleet.Settings(revision=1))
+    assert not state.admit_or_queue(fleet.AdmissionRequest(run="r2"))
+    assert state.next_admission() == "r1"
 
 
 def test_nobody_is_admitted_before_the_fleet_has_answered() -> None:

@@ -1,6 +1,7 @@
 """A whole installation as its operator starts it: the real `fettle up`, its forge and agents, to be hurt by a test."""
 
 import asyncio
+import functools
 import hashlib
 import json
 import os
@@ -8,12 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final
 
 import httpx
 from temporalio.client import Client, WorkflowExecutionStatus
@@ -24,7 +24,10 @@ from cli import outside
 from domain import agent, implement, policy, refs, run, wire
 from sandbox import proc
 from store import repositories
+from store.engine import Store
 from tests.e2e import books, command, people
+from tests.e2e.agents import Gate, RunningAgent
+from tests.e2e.waiting import until
 from workers import connection, embedded_forge, schedules, settings, tether
 
 ROOT: Final = Path(__file__).parents[2]
@@ -36,43 +39,7 @@ SETTINGS: Final = {
     "FETTLE_AGENT_SLOTS": "6",
 }
 """Polls short enough that a test in which every webhook is lost does not wait for minutes."""
-_LOOK_SECONDS: Final = 0.1
 _ANSWER: Final = timedelta(seconds=5)
-
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command line said."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@overload
-async def until(
-    look: Callable[[], Coroutine[Any, Any, _T | None]], seconds: float, what: Callable[[], str] | str
-) -> _T: ...
-@overload
-async def until(look: Callable[[], _T | None], seconds: float, what: Callable[[], str] | str) -> _T: ...
-async def until(look: Callable[[], Any], seconds: float, what: Callable[[], str] | str) -> Any:
-    """Look until there is an answer; a test that waits in vain says for what."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = look()
-        if asyncio.iscoroutine(found):
-            found = await found
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {what if isinstance(what, str) else what()}")
-        await asyncio.sleep(_LOOK_SECONDS)
 
 
 class Stack:
@@ -89,6 +56,7 @@ class Stack:
         self.temporal: Client
         self.people: people.People
         self.books: books.Books
+        self._registered: list[refs.Repository] = []
         self._http: httpx.AsyncClient | None = None
         self._up: subprocess.Popen[bytes] | None = None
         self._seen: set[proc.Identity] = set()
@@ -208,19 +176,11 @@ class Stack:
     def _webhook_secret(self) -> str:
         return (self.state / "secrets" / "webhook-secret").read_text().strip()
 
-    async def fettle(self, *words: str, **more: str) -> Answer:
+    async def fettle(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run one command as an operator in another terminal does."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "cli.main", *words),
-            env={**self.environment, "FETTLE_STATE_DIR": str(self.state), **more},
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        async with asyncio.timeout(90):
-            out, err = await process.communicate()
-        return Answer(process.returncode or 0, out.decode(), err.decode())
+        given = {k: v for k, v in self.environment.items() if k.startswith("FETTLE_") or k == "COLUMNS"}
+        given["FETTLE_STATE_DIR"] = str(self.state)
+        return await asyncio.to_thread(functools.partial(command.fettle, *words, seconds=90, cwd=ROOT, **given))
 
     # --- runs ---
 
@@ -234,15 +194,28 @@ class Stack:
         rules = policy.RepositoryPolicy(
             **{"approval_mode": policy.ApprovalMode.FULL_AUTO, "max_in_flight": 20, **given}
         )
-        config = settings.load(
-            state_dir=self.state, intake_interval_seconds=float(SETTINGS["FETTLE_INTAKE_INTERVAL_SECONDS"])
-        )
-        async with outside.store(config) as store:
+        async with self._store() as store:
             await store.repositories.upsert(
                 repositories.Registration(ref=repo, policy=rules, added_at=datetime.now(UTC))
             )
-        await schedules.ensure_intake(self.temporal, repo, config)
+        await schedules.ensure_intake(self.temporal, repo, self._config())
+        self._registered.append(repo)
         return repo
+
+    async def forget(self) -> None:
+        """Unregister every repository: a look every two seconds at each of dozens would be the load of the tests."""
+        async with self._store() as store:
+            while self._registered:
+                repo = self._registered.pop()
+                await schedules.remove_intake(self.temporal, repo)
+                await store.repositories.remove(repo)
+
+    def _config(self) -> settings.Settings:
+        interval = float(SETTINGS["FETTLE_INTAKE_INTERVAL_SECONDS"])
+        return settings.load(state_dir=self.state, intake_interval_seconds=interval)
+
+    def _store(self) -> AbstractAsyncContextManager[Store]:
+        return outside.store(self._config())
 
     async def ask(self, repo: refs.Repository, title: str, *turns: list[dict[str, Any]]) -> refs.Issue:
         """File an issue, write what its agent will do, then set the label that starts the run."""
@@ -258,7 +231,7 @@ class Stack:
         fresh.write_text(json.dumps({"name": str(issue), "turns": [{"steps": steps} for steps in turns]}))
         fresh.replace(path)
 
-    def gate(self, name: str) -> "Gate":
+    def gate(self, name: str) -> Gate:
         """A place in a script where the agent says that it is there, and waits to be let on."""
         return Gate(self.gates / name)
 
@@ -331,7 +304,7 @@ class Stack:
 
     # --- agents ---
 
-    async def agent_of(self, issue: refs.Issue, seconds: float = 30) -> "RunningAgent":
+    async def agent_of(self, issue: refs.Issue, seconds: float = 30) -> RunningAgent:
         """The session of the run's present turn, and its living processes."""
 
         async def look() -> RunningAgent | None:
@@ -342,7 +315,7 @@ class Stack:
 
         return await until(look, seconds, f"a running agent of {issue}")
 
-    def _running(self, session: agent.Session) -> "RunningAgent | None":
+    def _running(self, session: agent.Session) -> RunningAgent | None:
         name = hashlib.sha256(f"{session.backend}:{session.id}".encode()).hexdigest()[:32]
         with suppress(OSError, ValueError):
             record = json.loads((self.state / "host" / "sessions" / f"{name}.json").read_text())
@@ -362,28 +335,3 @@ class Stack:
             with suppress(ValueError):  # a line that was cut off by a kill
                 found.append(json.loads(line))
         return [each for each in found if isinstance(each, dict)]
-
-
-@dataclass(frozen=True)
-class RunningAgent:
-    session: str
-    launcher: proc.Identity
-    program: proc.Identity
-
-
-@dataclass(frozen=True)
-class Gate:
-    """Steps of a script, and the test's side of them."""
-
-    place: Path
-
-    @property
-    def steps(self) -> list[dict[str, Any]]:
-        here = {"run": {"command": f"touch '{self.place}.reached'"}}
-        return [here, {"wait_for_file": {"path": f"{self.place}.open", "seconds": 120}}]
-
-    async def reached(self, seconds: float = 30) -> None:
-        await until(lambda: Path(f"{self.place}.reached").exists(), seconds, f"the agent at {self.place.name}")
-
-    def open(self) -> None:
-        Path(f"{self.place}.open").touch()

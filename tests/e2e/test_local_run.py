@@ -75,7 +75,7 @@ def test_verify_command_that_fails_ends_the_run_unmerged_and_says_why(tmp_path: 
     assert done.returncode == 1
     result = json.loads(done.stdout)
     assert result["outcome"] == "implementing"
-    assert "verification still fails" in result["reason"]
+    assert "verification still fails" in done.stderr
     assert str(tmp_path / "state") in done.stderr
     assert git("status", "--porcelain") == ""
 

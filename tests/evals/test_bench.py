@@ -25,6 +25,7 @@ def bench(*words: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_a_merge_is_measured_on_a_whole_installation() -> None:
     done = bench("--quick", "--json", "--only", "merge")
     assert done.returncode == 0, done.stderr

@@ -22,12 +22,13 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 @pytest.fixture
 async def stack(installation: Stack) -> AsyncIterator[Stack]:
-    """The installation, running and without faults."""
+    """The installation, running, without faults, and working on nothing from earlier tests."""
     if not installation.running:
         await installation.start()
     yield installation
     if installation.running:
         await installation.people.heal()
+        await installation.forget()
 
 
 @pytest.fixture

@@ -3,12 +3,15 @@
 import signal
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from domain import refs
 from sandbox import proc
-from tests.e2e.stack import Gate, RunningAgent, Stack, until
+from tests.e2e.agents import Gate, RunningAgent
+from tests.e2e.stack import Stack
+from tests.e2e.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(150)]
 
@@ -16,16 +19,21 @@ RESUMED_WITHIN = 45.0
 Name = Callable[[str], str]
 
 
-def _script(gate: Gate) -> list[dict[str, object]]:
+def _script(gate: Gate, *around: dict[str, Any] | None) -> list[dict[str, Any]]:
     """Leaves one line a step, so that a step that was played twice is seen in the merged file."""
-    steps = [{"append": {"path": "steps.txt", "content": f"{word}\n"}} for word in ("one", "two", "three", "four")]
-    return [*steps[:2], *gate.steps, *steps[2:], {"say": "done"}]
+    steps: list[dict[str, Any]] = [
+        {"append": {"path": "steps.txt", "content": f"{word}\n"}} for word in ("one", "two", "three", "four")
+    ]
+    before, after = ([step] if step else [] for step in around)
+    return [*steps[:2], *before, *gate.steps, *after, *steps[2:], {"say": "done"}]
 
 
-async def _mid_turn(stack: Stack, name: str) -> tuple[refs.Issue, Gate, RunningAgent]:
+async def _mid_turn(
+    stack: Stack, name: str, before: dict[str, Any] | None = None, after: dict[str, Any] | None = None
+) -> tuple[refs.Issue, Gate, RunningAgent]:
     repo = await stack.repository(name, {})
     gate = stack.gate(name)
-    issue = await stack.ask(repo, "Write four lines", _script(gate))
+    issue = await stack.ask(repo, "Write four lines", _script(gate, before, after))
     await gate.reached()
     return issue, gate, await stack.agent_of(issue)
 
@@ -85,13 +93,21 @@ async def test_killed_launcher_resumes_the_same_session(stack: Stack, name: Name
     await _ends_in_one_merge(stack, issue, gate, lost.session)
 
 
-async def test_worker_and_launcher_killed_together_leave_no_second_agent(stack: Stack, name: Name) -> None:
-    issue, gate, lost = await _mid_turn(stack, name("both"))
+async def test_worker_and_launcher_killed_together_leave_no_orphan_of_the_agent(stack: Stack, name: Name) -> None:
+    """With both gone nobody knows what the agent had started; it would go on writing beside the resumed agent."""
+    orphan: dict[str, Any] = {"spawn_orphan": {"seconds": 300, "path": "tick.txt"}}
+    clean = {"delete": {"path": "tick.txt"}}
+    issue, gate, lost = await _mid_turn(stack, name("both"), orphan, clean)
+    [pid] = [event["pid"] for event in stack.events_of(issue) if event.get("tool") == "spawn_orphan"]
+    left = proc.identity(pid)
+    assert left is not None
     killed_at = time.monotonic()
     assert proc.send(lost.launcher, signal.SIGKILL)
     await stack.kill("agents")
+    assert proc.is_alive(left), "nothing was left, so the test proves nothing"
     await _resumed(stack, issue, lost, killed_at)
     assert not proc.is_alive(lost.program)
+    assert not proc.is_alive(left)
     await _ends_in_one_merge(stack, issue, gate, lost.session)
 
 

@@ -1,5 +1,6 @@
 """Cancel means quiescent: no process of the run lives and nothing more is written, until a person asks again."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 
 from domain import refs, run, wire
 from sandbox import proc
-from tests.e2e.stack import Stack, until
+from tests.e2e.stack import Stack
+from tests.e2e.waiting import until
 from workers import schedules
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(150)]
@@ -54,8 +56,8 @@ async def test_cancel_leaves_no_process_and_no_write(stack: Stack, name: Name) -
     said = await stack.fettle("cancel", str(issue), "--reason", "wrong issue", "--json")
     seconds = time.monotonic() - began
     print(f"cancelled in {seconds:.1f} s")  # noqa: T201 - a measurement, shown with -s
-    assert said.code == 0, said.err
-    assert said.json["quiescent"] is True
+    assert said.returncode == 0, said.stderr
+    assert json.loads(said.stdout)["quiescent"] is True
     assert seconds <= CANCELLED_WITHIN
     assert [each for each in processes if proc.is_alive(each)] == []
 
@@ -88,7 +90,7 @@ async def test_write_that_is_under_way_when_a_run_is_cancelled_is_not_its_last_w
         return any(fault["used"] for fault in await stack.people.faults())
 
     await until(under_way, 60, f"{method} {path} of {issue}")
-    assert (await stack.fettle("cancel", str(issue))).code == 0
+    assert (await stack.fettle("cancel", str(issue))).returncode == 0
     effects = await stack.books.effects(repo)
     quiet_since = time.monotonic()
     await until(lambda: time.monotonic() > quiet_since + 5, 10, "quiet seconds")
@@ -101,7 +103,7 @@ async def test_write_that_is_under_way_when_a_run_is_cancelled_is_not_its_last_w
 
 async def test_cancelled_issue_waits_for_a_person_to_label_it_again(stack: Stack, name: Name) -> None:
     issue, _ = await _busy_run(stack, name("again"))
-    assert (await stack.fettle("cancel", str(issue))).code == 0
+    assert (await stack.fettle("cancel", str(issue))).returncode == 0
     first, _ = await stack.execution(issue)
 
     path = f"/repos/{issue.repo}/issues/{issue.number}"

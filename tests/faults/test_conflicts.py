@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from domain import refs, run
-from tests.e2e.stack import Stack, until
+from tests.e2e.stack import Stack
+from tests.e2e.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(150)]
 

@@ -15,11 +15,12 @@ from typing import Any, Final
 import pytest
 
 from domain import refs, run
-from tests.e2e.stack import Stack, until
+from tests.e2e.stack import Stack
+from tests.e2e.waiting import until
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 
-SEED_VARIABLE: Final = "FETTLE_TEST_SEED"
+SEED_VARIABLE: Final = "KILL_POINTS_SEED"
 """Set it to the printed seed to play the same points again."""
 REPOSITORIES: Final = 3
 MOST_IN_FLIGHT: Final = 3

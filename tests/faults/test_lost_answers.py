@@ -73,6 +73,7 @@ async def test_answers_lost_three_times_in_a_row_still_leave_one_effect(stack: S
     assert len(made) == len(set(made)), f"something was made twice: {sorted(made)}"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)  # GitHub's rule for a secondary limit without a time is to wait a whole minute
 async def test_secondary_rate_limits_with_and_without_a_time_only_cost_time(stack: Stack, name: Name) -> None:
     timed, untimed = await stack.repository(name("timed"), {}), await stack.repository(name("untimed"), {})

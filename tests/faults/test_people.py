@@ -100,10 +100,10 @@ async def test_head_pushed_by_a_person_voids_the_approval_that_was_asked_for(
     assert head != before.change.head_sha
     await stack.gate_at(issue, head)
     stale = await stack.fettle("approve", str(issue), "--head", before.change.head_sha)
-    assert stale.code == 1
-    assert before.change.head_sha in stale.err
-    assert head in stale.err
-    assert (await stack.fettle("approve", str(issue), "--head", head)).code == 0
+    assert stale.returncode == 1
+    assert before.change.head_sha in stale.stderr
+    assert head in stale.stderr
+    assert (await stack.fettle("approve", str(issue), "--head", head)).returncode == 0
     await stack.merged(issue)
     await stack.books.check_merged_once(issue)
     assert stack.books.show(issue.repo, "person.txt") == "43"

@@ -13,7 +13,8 @@ import pytest
 
 from domain import refs, wire
 from tests.e2e import command
-from tests.e2e.stack import Stack, until
+from tests.e2e.stack import Stack
+from tests.e2e.waiting import until
 from web import body
 from workers import connection, embedded_forge
 
@@ -68,20 +69,20 @@ async def test_repository_without_access_is_not_registered(stack: Stack, name: N
         path = f"/repos/{repo}/collaborators/{embedded_forge.BOT}"
         await stack.people.call("PUT", path, {"permission": permission})
     said = await stack.fettle("repo", "add", str(repo))
-    assert said.code == 1, said.err
-    assert f"{repo} cannot be registered" in said.err
-    assert "access" in said.err or "permission" in said.err
+    assert said.returncode == 1, said.stderr
+    assert f"{repo} cannot be registered" in said.stderr
+    assert "access" in said.stderr or "permission" in said.stderr
     listed = await stack.fettle("repo", "list", "--json")
-    assert str(repo) not in {each["repository"] for each in listed.json}
+    assert str(repo) not in {each["repository"] for each in json.loads(listed.stdout)}
 
 
 async def test_policy_with_an_invalid_approval_mode_is_not_stored(stack: Stack, name: Name) -> None:
     repo = await stack.repository(name("mode"), {})
     said = await stack.fettle("repo", "set", str(repo), "--mode", "yolo")
-    assert said.code == 2, said.err
-    assert "approval_mode = 'yolo'" in said.err
+    assert said.returncode == 2, said.stderr
+    assert "approval_mode = 'yolo'" in said.stderr
     shown = await stack.fettle("repo", "show", str(repo), "--json")
-    assert shown.json["policy"]["approval_mode"] == "full-auto"
+    assert json.loads(shown.stdout)["policy"]["approval_mode"] == "full-auto"
 
 
 async def test_run_whose_access_was_taken_away_says_so_and_starts_nothing(stack: Stack, name: Name) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from domain import refs
 from tests.e2e import books
-from tests.e2e.stack import Stack, until
+from tests.e2e.stack import Stack
+from tests.e2e.waiting import until
 from workers import schedules
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(150)]

@@ -322,6 +322,16 @@ async def test_health_tells_life_and_readiness_apart(store: engine.Store, clock:
         assert (await http.get("/healthz")).status_code == 200
 
 
+async def test_a_browser_is_told_what_this_is_and_nothing_else(intake: Intake) -> None:
+    await intake.deliver(issue_payload("opened"))
+    page = await intake.http.get("/")
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    for words in ("webhook intake", "/healthz", "fettle fleet"):
+        assert words in page.text
+    assert "acme" not in page.text
+
+
 async def test_intake_without_its_dispatcher_is_not_ready(store: engine.Store, clock: Clock, waker: Waker) -> None:
     stopped = dispatch.Dispatcher(store.inbox, github_events.parse, waker, clock)
     transport = httpx.ASGITransport(app.create_app(store.inbox, stopped, SECRET, clock))  # without its lifespan

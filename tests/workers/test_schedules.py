@@ -52,7 +52,7 @@ async def test_the_schedule_starts_the_intake_and_forgives_an_outage(
     assert made.policy.pause_on_failure is False
     assert made.spec.jitter == timedelta(seconds=6)
     (given,) = await temporal.data_converter.decode(made.action.args, [intake.IntakeRequest])  # type: ignore[arg-type]  # raw payloads of a description
-    assert given == intake.IntakeRequest(repo=repo, window_seconds=60)
+    assert given == intake.IntakeRequest(repo=repo)
 
 
 async def test_ensuring_again_takes_the_new_interval(temporal: Client, repo: refs.Repository, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_defaults_lie_in_the_state_directory(home: Path) -> None:
     assert found.store_dsn == f"sqlite:///{home}/fettle.db"
     assert (found.artifacts_dir, found.host_state_dir) == (home / "artifacts", home / "host")
     assert found.approval_mode is policy.ApprovalMode.REVIEW_MERGE
-    assert (found.web_port, found.agent_slots, found.judge) == (8080, 2, "none")
+    assert (found.web_port, found.agent_slots, found.judge) == (8090, 2, "none")
 
 
 def test_command_line_wins_over_environment_over_file(
@@ -76,7 +76,7 @@ def test_file_is_found_in_the_state_directory_that_is_asked_for(tmp_path: Path) 
 def test_blank_variable_counts_as_unset(env: Callable[[str, str], None]) -> None:
     env("FETTLE_WEB_PORT", "")
     env("FETTLE_CONFIG", "")
-    assert settings.load().web_port == 8080
+    assert settings.load().web_port == 8090
 
 
 def test_unknown_key_of_the_file_is_refused_with_its_place(file: Callable[[str], Path]) -> None:
@@ -110,7 +110,7 @@ def test_single_underscore_for_a_group_is_answered_with_two(env: Callable[[str, 
 @pytest.mark.parametrize("name", ["FETTLE_OPERATOR", "FETTLE_TEMPORAL_CLI"])
 def test_variables_that_other_parts_read_are_no_settings(env: Callable[[str, str], None], name: str) -> None:
     env(name, "x")
-    assert settings.load().web_port == 8080
+    assert settings.load().web_port == 8090
 
 
 def test_unknown_key_inside_a_json_variable_is_refused(env: Callable[[str, str], None]) -> None:
@@ -236,7 +236,7 @@ def test_service_links_of_kubernetes_are_no_settings(env: Callable[[str, str], N
     env("FETTLE_WEB_SERVICE_HOST", "10.0.0.7")
     env("FETTLE_WEB_SERVICE_PORT_HTTP", "8090")
     env("FETTLE_PORT_8090_TCP_ADDR", "10.0.0.7")
-    assert settings.load().web_port == 8080
+    assert settings.load().web_port == 8090
 
 
 def test_file_cannot_move_the_directory_it_was_found_in(file: Callable[[str], Path], home: Path) -> None:

@@ -5,11 +5,10 @@ Doors between workflows (`AdmissionActivities`) are the real ones and are not he
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from temporalio import activity
 
-from domain import agent, checks, errors, merge_queue, refs, review, run, tasks, triage, wire, work
+from domain import checks, errors, merge_queue, refs, run, tasks, wire
 from domain.merge_queue import CandidateState, End
 from tests.workflows.repository import Conflict, Pull
 from tests.workflows.world import GREEN, NONE, PENDING, RED, Host, World, labels_of
@@ -239,121 +238,3 @@ def _polled(world: World, asked: checks.PollRequest) -> tasks.PolledChecks:
             assert found == GREEN
             verdict = checks.Verdict(head_sha=asked.sha, result=checks.Result.GREEN, passed=("test",))
             return tasks.PolledChecks(verdict=verdict)
-
-
-class AgentsActivities:
-    """What any agent host answers: claims and judgements."""
-
-    def __init__(self, outside: Outside) -> None:
-        self._outside = outside
-
-    @activity.defn(name=wire.CLAIM_HOST)
-    async def claim_host(self, request: work.ClaimHost) -> work.HostLease:
-        world, issue = self._outside.of_run(request.run)
-        async with world.call(wire.CLAIM_HOST, issue):
-            held = world.host_of(request.run)
-            free = [h for h in world.hosts.values() if len(h.leases) < h.slots and h.host_id != request.avoid_host]
-            if held is None or held.host_id == request.avoid_host:
-                if not free:
-                    raise errors.HostFull("full", retry_after=timedelta(seconds=0.2))
-                held = free[0]
-            held.leases[request.run] = request.backend
-            return work.HostLease(host_id=held.host_id, queue=refs.host_queue(held.host_id))
-
-    @activity.defn(name=wire.JUDGE_TRIAGE)
-    async def judge_triage(self, request: tasks.JudgeTriage) -> triage.Advice:
-        world = self._outside.world(request.issue.repo)
-        async with world.call(wire.JUDGE_TRIAGE, request.issue):
-            return triage.Advice(priority=2, reason="it looks urgent")
-
-    @activity.defn(name=wire.JUDGE_REVIEW)
-    async def judge_review(self, request: tasks.JudgeReview) -> review.Review:
-        world = self._outside.world(request.issue.repo)
-        async with world.call(wire.JUDGE_REVIEW, request.issue):
-            blocking = world.verdicts.popleft() if world.verdicts else ()
-            return review.from_advice(request.head_sha, review.Advice(blocking=blocking), by="model")
-
-
-class HostActivities:
-    """What one host's own queue does."""
-
-    def __init__(self, outside: Outside, host: Host) -> None:
-        self._outside = outside
-        self._host = host
-
-    @activity.defn(name=wire.PREPARE_WORKTREE)
-    async def prepare_worktree(self, request: work.PrepareWorktree) -> work.Worktree:
-        world, issue = self._outside.of_run(request.run)
-        async with world.call(wire.PREPARE_WORKTREE, issue):
-            tip = world.forge.branches["main"]
-            head = self._host.worktrees.get(request.run) or world.forge.branches.get(request.branch, tip)
-            self._host.worktrees[request.run] = tip if request.start_fresh else head
-            return work.Worktree(path="worktree", base_sha=tip, head_sha=head, base_tip_sha=tip)
-
-    @activity.defn(name=wire.RUN_AGENT)
-    async def run_agent(self, request: agent.TurnRequest) -> agent.TurnResult:
-        world, issue = self._outside.of_run(request.run)
-        world.turn_requests.append(request)
-        world.live.add(request.run)
-        try:
-            async with world.call(wire.RUN_AGENT, issue):
-                turn = world.next_turn(issue)
-                if turn.error:
-                    raise turn.error
-                files = {f"issue-{issue.number}.py": f"turn {request.round}"} if turn.files is None else turn.files
-                if files and not turn.refuses:
-                    self._commit(world, request, files)
-                outcome = agent.Outcome.REFUSED if turn.refuses else agent.Outcome.FINISHED
-                return agent.TurnResult(outcome=outcome, session=request.session, summary=f"turn {request.round} done")
-        finally:
-            world.live.discard(request.run)
-
-    def _commit(self, world: World, request: agent.TurnRequest, files: Any) -> None:
-        """A conflict is resolved as agents do it: by a merge of the base that keeps both."""
-        forge, at = world.forge, self._host.worktrees[request.run]
-        parents: tuple[str, ...] = (at,)
-        tree = dict(forge.commits[at].tree)
-        if request.brief and request.brief.reason == run.Reason.CONFLICT:
-            base = forge.branches["main"]
-            parents, tree = (at, base), {**tree, **forge.commits[base].tree}
-        self._host.worktrees[request.run] = forge.commit(parents, {**tree, **files})
-
-    @activity.defn(name=wire.INTEGRATE_WORK)
-    async def integrate_work(self, request: work.IntegrateWork) -> work.Integration:
-        world, issue = self._outside.of_run(request.run)
-        async with world.call(wire.INTEGRATE_WORK, issue):
-            forge, head = world.forge, self._host.worktrees[request.run]
-            base = forge.merge_base(forge.branches[request.base_branch], head)
-            if head == base or head == request.expected_remote_sha:
-                return work.Integration(outcome=work.IntegrationOutcome.NO_CHANGES)
-            if world.findings and (found := world.findings.popleft()):
-                return work.Integration(outcome=work.IntegrationOutcome.UNSAFE, findings=found)
-            remote = forge.branches.get(request.branch, "")
-            if remote != request.expected_remote_sha and remote != head and not forge.holds(head, remote or head):
-                raise errors.RefMoved(f"{request.branch} is at {remote}")
-            if remote != head:
-                forge.branches[request.branch] = head
-                await world.write("pushed", request.run)
-            changed = forge.changed(base, head)
-            return work.Integration(
-                outcome=work.IntegrationOutcome.PUSHED,
-                head_sha=head,
-                base_sha=base,
-                files=tuple(sorted(changed)),
-                added_lines=len(changed),
-            )
-
-    @activity.defn(name=wire.VERIFY_COMMIT)
-    async def verify_commit(self, request: work.VerifyCommit) -> work.Verification:
-        world, issue = self._outside.of_run(request.run)
-        async with world.call(wire.VERIFY_COMMIT, issue):
-            passed = world.verifies.popleft() if world.verifies else True
-            return work.Verification(passed=passed, exit_code=0 if passed else 1, tail="" if passed else "1 failed")
-
-    @activity.defn(name=wire.RELEASE_HOST)
-    async def release_host(self, request: work.ReleaseHost) -> None:
-        world, issue = self._outside.of_run(request.run)
-        async with world.call(wire.RELEASE_HOST, issue):
-            self._host.leases.pop(request.run, None)
-            if request.remove_worktree:
-                self._host.worktrees.pop(request.run, None)

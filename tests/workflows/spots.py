@@ -5,8 +5,9 @@ from typing import Final
 
 from domain import run, wire
 from domain.policy import ApprovalMode, RepositoryPolicy
-from tests.workflows.installation import Installation, Run
-from tests.workflows.world import GREEN, PENDING, Stop, World
+from tests.workflows.installation import Installation
+from tests.workflows.runs import Run
+from tests.workflows.world import GREEN, PENDING, Stop
 
 
 @dataclass(frozen=True)

@@ -8,22 +8,20 @@ import pytest
 from domain import errors, intake, run, tasks, wire
 from domain.policy import RepositoryPolicy
 from tests.workflows import spots
-from tests.workflows.installation import Installation, Run
+from tests.workflows.installation import Installation
+from tests.workflows.runs import Run, eventually
 from tests.workflows.spots import SPOTS
 from tests.workflows.world import World
 
 
-async def told(started: Run, seconds: float = 10) -> None:
-    """The run has taken the cancel in."""
-    async with asyncio.timeout(seconds):
-        while True:
-            events = await started.events()
-            asked = await started.events("WORKFLOW_EXECUTION_CANCEL_REQUESTED")
-            done = await started.events("WORKFLOW_TASK_COMPLETED")
-            if asked and done[-1].event_id > asked[0].event_id:
-                return
-            assert events
-            await asyncio.sleep(0.05)
+async def told(started: Run) -> None:
+    """The run has taken the cancel in: a workflow task was begun after it."""
+
+    async def begun() -> bool:
+        asked = await started.events("WORKFLOW_EXECUTION_CANCEL_REQUESTED")
+        return bool(asked) and (await started.events("WORKFLOW_TASK_COMPLETED"))[-1].event_id > asked[0].event_id + 2
+
+    await eventually(begun)
 
 
 @pytest.mark.parametrize("name", SPOTS)

@@ -6,7 +6,8 @@ from temporalio.exceptions import ApplicationError
 
 from domain import run, wire
 from domain.policy import ApprovalMode, RepositoryPolicy
-from tests.workflows.installation import Installation, Run
+from tests.workflows.installation import Installation
+from tests.workflows.runs import Run
 from tests.workflows.world import RED, World
 
 STALE = "3f2c1ab" + "0" * 33

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections import deque
+from datetime import timedelta
 
 import pytest
 
 from domain import errors, outcomes, run, wire, work
 from domain.policy import ApprovalMode, RepositoryPolicy
+from tests.workflows import installation
 from tests.workflows.installation import Installation
 from tests.workflows.world import Turn, World
 
@@ -244,3 +246,24 @@ async def test_a_foreign_push_with_a_secret_is_kept_shut_until_it_is_rewritten(
     assert await started.at_gate() == clean
     await started.approve(clean)
     await started.ended()
+
+
+async def test_a_host_that_is_gone_is_left_for_another_one(world: World, fettle: Installation) -> None:
+    """Nobody polls the host's queue any more: the turn is taken elsewhere, from what was pushed. The server is asked
+    to see that after a second instead of after minutes."""
+    async with installation.installed(fettle.temporal, ("host-c",), control=False) as lone:
+        lone.outside.worlds[world.repo] = world
+        (host,) = lone.outside.hosts.values()
+        others = dict(fettle.outside.hosts)
+        world.hosts = lone.outside.hosts
+        stop = world.stop(wire.PREPARE_WORKTREE)
+        started = await fettle.start(world.issue(1))
+        await stop.reached.wait()
+        stop.open.set()
+        await lone.hosts[host.host_id].shutdown()
+    world.hosts = others
+    await started.expire(wire.RUN_AGENT, timedelta(seconds=1))
+    ended = await started.ended()
+    assert ended.phase is run.Phase.DONE
+    assert ended.host is not None
+    assert ended.host.host_id in others

@@ -46,7 +46,7 @@ async def test_an_issue_becomes_one_merge(
     assert started.handle.id not in {lease for h in world.hosts.values() for lease in (*h.leases, *h.worktrees)}
 
 
-@pytest.mark.parametrize(("mode", "limit"), [(ApprovalMode.FULL_AUTO, 150), (ApprovalMode.REVIEW_MERGE, 165)])
+@pytest.mark.parametrize(("mode", "limit"), [(ApprovalMode.FULL_AUTO, 150), (ApprovalMode.REVIEW_MERGE, 150)])
 async def test_a_whole_run_with_its_child_stays_small(
     fettle: Installation, world: World, mode: ApprovalMode, limit: int
 ) -> None:

@@ -6,11 +6,13 @@ from collections import Counter, deque
 
 import pytest
 from temporalio import client, service
+from temporalio.exceptions import ApplicationError
 
 from domain import errors, refs, run, wire
 from domain.policy import RepositoryPolicy
 from tests.workflows import spots
 from tests.workflows.installation import Installation
+from tests.workflows.runs import Run
 from tests.workflows.spots import SPOTS
 from tests.workflows.world import PENDING, Turn, World
 
@@ -52,6 +54,17 @@ async def test_a_held_run_is_listed_as_held_and_a_second_hold_names_the_holder(f
     await caught.run.cancelled()
 
 
+async def _refusal(started: Run) -> str | None:
+    """Hold the run: None when it is held, else the words that the person gets."""
+    try:
+        await started.hold()
+    except client.WorkflowUpdateFailedError as refused:
+        return str(refused.cause)
+    except service.RPCError as closed:
+        return str(closed)
+    return None
+
+
 async def test_a_hold_that_comes_with_green_ci_never_loses_to_the_merge(fettle: Installation) -> None:
     """Seeded race: either the run is held and not merged, or the merge was cleared first and the answer says so."""
     chance = random.Random(20261120)
@@ -65,14 +78,9 @@ async def test_a_hold_that_comes_with_green_ci_never_loses_to_the_merge(fettle: 
         world.ci = "green"
         await started.poll_now()
         await asyncio.sleep(chance.uniform(0, 0.9))
-        try:
-            answer = await started.hold()
-        except (client.WorkflowUpdateFailedError, service.RPCError):  # it is closing, or closed
-            seen["too late"] += 1
-            await started.ended()
-            return
-        if answer.merge.cleared_sha:
-            seen["cleared"] += 1
+        if (words := await _refusal(started)) is not None:
+            seen["refused"] += 1
+            assert "is under way" in words or "has ended" in words or "already completed" in words
             assert (await started.ended()).phase is run.Phase.DONE
             return
         seen["held"] += 1
@@ -90,14 +98,16 @@ async def test_a_hold_that_comes_with_green_ci_never_loses_to_the_merge(fettle: 
     assert seen.total() == 20
 
 
-async def test_a_hold_after_the_clearance_says_so_and_the_run_ends_merged(fettle: Installation, world: World) -> None:
+async def test_a_hold_after_the_clearance_is_refused_with_the_head(fettle: Installation, world: World) -> None:
+    """Accepted, it would say "held" and merge all the same."""
     stop = world.stop(wire.MERGE_CANDIDATE)
     started = await fettle.start(world.issue(1))
     await stop.reached.wait()
-    answer = await started.hold()
-    assert answer.phase is run.Phase.MERGING
-    assert answer.change is not None
-    assert answer.merge.cleared_sha == answer.change.head_sha
+    head = (await started.state()).merge.cleared_sha
+    with pytest.raises(client.WorkflowUpdateFailedError) as refused:
+        await started.hold()
+    assert isinstance(refused.value.cause, ApplicationError)
+    assert f"the merge of {head} is under way" in str(refused.value.cause)
     stop.open.set()
     ended = await asyncio.wait_for(started.ended(), 20)
     assert ended.phase is run.Phase.DONE

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
-from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.testing import TimeSkippingConfig, WorkflowEnvironment
 
 from domain import merge_queue, refs, run, wire
@@ -87,29 +86,9 @@ async def test_a_run_that_never_answers_does_not_block_the_branch(
         task_queue=wire.CONTROL_QUEUE,
         start_signal=wire.MERGE_REQUESTED,
         start_signal_args=[entry],
-        id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
     )
     await second.approve(head)
     await second.until(lambda s: s.phase is run.Phase.QUEUED)
     await env.fast_forward(queue, timedelta(minutes=3))
     assert (await second.ended()).phase is run.Phase.DONE
     assert not pull.merged
-
-
-async def test_a_host_that_is_gone_is_left_for_another_one(fettle: Installation, env: WorkflowEnvironment) -> None:
-    """Nobody polls the host's queue any more: the turn is taken again elsewhere, from what was pushed."""
-    world = fettle.world()
-    stop = world.stop(wire.PREPARE_WORKTREE)
-    started = await fettle.start(world.issue(1))
-    await stop.reached.wait()
-    gone = world.host_of(started.handle.id)
-    assert gone is not None
-    stopping = fettle.hosts.pop(gone.host_id)
-    stop.open.set()
-    await stopping.shutdown()
-    gone.slots = 0
-    await env.fast_forward(started.child, timedelta(minutes=3))
-    ended = await started.ended()
-    assert ended.phase is run.Phase.DONE
-    assert ended.host is not None
-    assert ended.host.host_id != gone.host_id

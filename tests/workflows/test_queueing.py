@@ -7,7 +7,8 @@ from temporalio import client
 
 from domain import fleet, merge_queue, refs, run, wire
 from domain.policy import ApprovalMode, RepositoryPolicy
-from tests.workflows.installation import Installation, Run
+from tests.workflows.installation import Installation
+from tests.workflows.runs import Run, eventually
 from tests.workflows.world import GREEN, PENDING, RED, Turn, World
 
 
@@ -42,9 +43,7 @@ async def test_a_pause_stops_claiming_and_nothing_else(fettle: Installation, wor
     await working.reached.wait()
     try:
         await configure(fettle, paused=True, note="release day")
-        async with asyncio.timeout(10):
-            while not (settings := (await first.place()).settings) or not settings.paused:
-                await asyncio.sleep(0.05)
+        await eventually(first.place, lambda s: s.settings and s.settings.paused)
         second = await fettle.start(world.issue(2))
         await second.until(lambda s: s.admission_asked)
         working.open.set()
@@ -171,9 +170,7 @@ async def test_a_queue_that_knows_nothing_of_a_run_answers_its_withdrawal(fettle
     head = await second.at_gate()
     queue = fettle.temporal.get_workflow_handle(refs.merge_queue_workflow_id(world.repo, "main"))
     await queue.signal(wire.MERGE_WITHDRAWN, merge_queue.Withdrawal(run=second.handle.id, head_sha=head))
-    async with asyncio.timeout(10):
-        while len(await second.events("WORKFLOW_EXECUTION_SIGNALED")) < 2:
-            await asyncio.sleep(0.05)
+    await eventually(lambda: second.events("WORKFLOW_EXECUTION_SIGNALED"), lambda signals: len(signals) == 1)
     await second.approve(head)
     assert (await second.ended()).phase is run.Phase.DONE
     assert (await queue.describe()).status is client.WorkflowExecutionStatus.RUNNING

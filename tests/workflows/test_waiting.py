@@ -6,7 +6,8 @@ from pathlib import Path
 from domain import events, forge, refs, run, wire
 from domain.policy import ApprovalMode, RepositoryPolicy
 from store.engine import open_store
-from tests.workflows.installation import Installation, Run
+from tests.workflows.installation import Installation
+from tests.workflows.runs import Run
 from tests.workflows.world import GREEN, NONE, PENDING, RED, World
 from web.waker import Waker
 
@@ -83,7 +84,7 @@ async def test_a_push_seen_by_the_gates_own_poll_voids_review_and_ci(fettle: Ins
     state = await started.state()
     assert state.change.review.head_sha == state.change.ci.head_sha == pushed
     assert state.change.approval is None
-    assert [sha for sha in world.forge.pulls[100].reviews] == [first, pushed]
+    assert world.forge.pulls[100].reviews == [first, pushed]
     await started.approve(pushed)
     assert (await started.ended()).phase is run.Phase.DONE
 

@@ -247,7 +247,7 @@ def test_a_link_in_the_agents_home_does_not_lead_the_login_elsewhere(tmp_path: P
 
 def test_a_missing_login_file_is_named(tmp_path: Path) -> None:
     backend = claude.ClaudeBackend(claude.ClaudeSettings(credentials_file=tmp_path / "none.json"))
-    with pytest.raises(errors.AgentUnavailable, match=r"none\.json, it cannot be copied"):
+    with pytest.raises(errors.AgentUnavailable, match=r"^claude_credentials_file is .*none\.json, it cannot be copied"):
         backend.prepare(tmp_path / "home")
 
 
@@ -261,7 +261,7 @@ def fake_claude(folder: Path) -> dict[str, str]:
 def test_discovery_says_what_is_missing_one_thing_at_a_time(tmp_path: Path) -> None:
     assert "not in the PATH" in BACKEND.discover({"PATH": str(tmp_path)}).why_not
     env = fake_claude(tmp_path)
-    assert "no login" in BACKEND.discover(env).why_not
+    assert "no login: set ANTHROPIC_API_KEY, or FETTLE_CLAUDE_CREDENTIALS_FILE" in BACKEND.discover(env).why_not
     found = BACKEND.discover({**env, "ANTHROPIC_API_KEY": "k"})
     assert (found.ready, found.version, found.why_not) == (True, "2.1.328", "")
 
@@ -270,4 +270,6 @@ def test_discovery_says_what_is_missing_one_thing_at_a_time(tmp_path: Path) -> N
 def test_discovery_refuses_root_outside_a_sandbox(tmp_path: Path) -> None:
     env = {**fake_claude(tmp_path), "ANTHROPIC_API_KEY": "k"}
     found = claude.ClaudeBackend().discover(env)
-    assert (found.ready, "as root" in found.why_not) == (False, True)
+    assert not found.ready
+    assert "as root" in found.why_not
+    assert "FETTLE_CLAUDE_SANDBOXED=true" in found.why_not

@@ -170,7 +170,9 @@ def test_scripts_are_chosen_by_the_runs_name(tmp_path: Path) -> None:
 
 
 def test_a_backend_without_a_script_is_not_ready() -> None:
-    assert "is set" in scripted.ScriptedBackend().discover({}).why_not
+    assert scripted.ScriptedBackend().discover({}).why_not == "FETTLE_SCRIPTED names no file or folder of scripts"
+    with pytest.raises(errors.ConfigurationError, match="FETTLE_SCRIPTED names no file or folder"):
+        scripted.ScriptedSettings().script_of("issue/acme/api/8")
 
 
 @given(st.binary(max_size=300), st.integers(0, 255) | st.none())

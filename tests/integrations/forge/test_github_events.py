@@ -52,8 +52,19 @@ def issue(**changes: object) -> dict[str, object]:
 def test_an_issue_asks_for_work_or_takes_it_back(action, kind, labels):
     (event,) = github_events.parse("issues", payload(action, issue=issue(), label={"name": "fettle"}))
     assert event == events.ForgeEvent(
-        kind=kind, repo=refs.Repository(owner="acme", name="api"), issue=7, labels=labels, actor="ada"
+        kind=kind,
+        repo=refs.Repository(owner="acme", name="api"),
+        issue=7,
+        labels=labels,
+        title="It is slow",
+        actor="ada",
     )
+
+
+@pytest.mark.parametrize("title", [None, ""])
+def test_an_issue_without_a_title_is_an_event_all_the_same(title):
+    (event,) = github_events.parse("issues", payload("opened", issue=issue(title=title)))
+    assert event.title == ""
 
 
 @pytest.mark.parametrize(

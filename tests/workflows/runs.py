@@ -1,0 +1,144 @@
+"""One issue's run as people, webhooks and operators see it, from outside."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from temporalio import client, exceptions
+from temporalio.api.activity.v1 import ActivityOptions
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.workflowservice.v1 import ResetActivityRequest, UpdateActivityOptionsRequest
+
+from domain import fleet, implement, refs, run, wire
+from tests.workflows.world import World
+
+T = TypeVar("T")
+
+
+async def eventually(look: Callable[[], Awaitable[T]], true: Callable[[T], object] = bool, seconds: float = 20) -> T:
+    """For what nothing announces (a snapshot, a history, Visibility): look until it is so."""
+    async with asyncio.timeout(seconds):
+        while not true(found := await look()):  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.05)
+    return found
+
+
+@dataclass
+class Run:
+    """One issue's run as people and other processes see it."""
+
+    temporal: client.Client
+    world: World
+    issue: refs.Issue
+
+    @property
+    def handle(self) -> client.WorkflowHandle[Any, run.State]:
+        return self.temporal.get_workflow_handle(self.issue.workflow_id, result_type=run.State)
+
+    @property
+    def child(self) -> client.WorkflowHandle[Any, implement.Result]:
+        return self.temporal.get_workflow_handle(f"{self.issue.workflow_id}/implement", result_type=implement.Result)
+
+    async def state(self) -> run.State:
+        return await self.handle.query(wire.SNAPSHOT, result_type=run.State)
+
+    async def update(self, name: str, message: Any, update_id: str | None = None) -> run.State:
+        state: run.State = await self.handle.execute_update(name, message, id=update_id, result_type=run.State)
+        return state
+
+    async def approve(self, head_sha: str = "", *, by: str = "ann", update_id: str | None = None) -> run.State:
+        decision = run.Decision(by=by, head_sha=head_sha)
+        return await self.update(wire.DECIDE, decision, update_id)
+
+    async def hold(self, note: str = "") -> run.State:
+        return await self.update(wire.HOLD, run.HoldRequest(by="ann", note=note))
+
+    async def release(self) -> run.State:
+        return await self.update(wire.RELEASE, run.HoldRequest(by="ann"))
+
+    async def ended(self) -> run.State:
+        return await self.handle.result()
+
+    async def until(self, true: Callable[[run.State], object]) -> run.State:
+        return await eventually(self.state, true)
+
+    async def quiet(self, workflow_id: str = "") -> None:
+        """Nothing of this workflow is under way or due: it waits for a message or for a timer."""
+        handle = self.temporal.get_workflow_handle(workflow_id or self.issue.workflow_id)
+
+        async def busy() -> bool:
+            described = (await handle.describe()).raw_description
+            return bool(described.pending_activities) or described.HasField("pending_workflow_task")
+
+        await eventually(busy, lambda found: not found)
+
+    async def child_is_held(self) -> None:
+        """The round was told of the hold."""
+        await eventually(lambda: self.child.query(wire.SNAPSHOT, result_type=implement.State), lambda s: s.held)
+
+    async def cancelled(self) -> run.State:
+        """The state of a run that ended as cancelled."""
+        with pytest.raises(client.WorkflowFailureError) as failed:
+            await self.handle.result()
+        assert isinstance(failed.value.cause, exceptions.CancelledError)
+        return await self.state()
+
+    async def place(self) -> fleet.RepositoryState:
+        entity = self.temporal.get_workflow_handle(refs.repository_workflow_id(self.issue.repo))
+        state: fleet.RepositoryState = await entity.query(wire.SNAPSHOT, result_type=fleet.RepositoryState)
+        return state
+
+    async def place_is_free(self) -> None:
+        own = self.issue.workflow_id
+        await eventually(self.place, lambda s: own not in {*s.running, *(w.run for w in s.waiting)})
+
+    async def at_gate(self) -> str:
+        """The head that waits for approval."""
+        state = await self.until(lambda s: s.hold is not None and s.hold.kind is run.HoldKind.MERGE_APPROVAL)
+        assert state.change is not None
+        return state.change.head_sha
+
+    async def poll_now(self, *, workflow_id: str = "") -> None:
+        """What a webhook does: the slow polls look at once."""
+        about = workflow_id or self.issue.workflow_id
+        described = await self.temporal.get_workflow_handle(about).describe()
+        for pending in described.raw_description.pending_activities:
+            if pending.activity_type.name in wire.WATCHES:
+                await self.temporal.workflow_service.reset_activity(
+                    ResetActivityRequest(
+                        namespace=self.temporal.namespace,
+                        execution=WorkflowExecution(workflow_id=about),
+                        id=pending.activity_id,
+                    )
+                )
+
+    async def expire(self, activity_name: str, after: timedelta) -> None:
+        """Let a call of the round that nobody takes up time out soon: an operator's verb, by the server's own clock."""
+
+        async def untaken() -> list[str]:
+            pending = (await self.child.describe()).raw_description.pending_activities
+            return [p.activity_id for p in pending if p.activity_type.name == activity_name]
+
+        found = await eventually(untaken)
+        options = ActivityOptions()
+        options.schedule_to_start_timeout.FromTimedelta(after)
+        await self.temporal.workflow_service.update_activity_options(
+            UpdateActivityOptionsRequest(
+                namespace=self.temporal.namespace,
+                execution=WorkflowExecution(workflow_id=self.child.id),
+                id=found[0],
+                activity_options=options,
+                update_mask=FieldMask(paths=["schedule_to_start_timeout"]),
+            )
+        )
+
+    async def events(self, kind: str = "", *, child: bool = False) -> list[Any]:
+        """Events of the history, all or of one kind such as `TIMER_STARTED`."""
+        history = await (self.child if child else self.handle).fetch_history()
+        names = [e for e in history.events if not kind or EventType.Name(e.event_type) == f"EVENT_TYPE_{kind}"]
+        return list(names)
