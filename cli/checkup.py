@@ -5,7 +5,7 @@ import enum
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from rich import console, text
 
 from cli import render
@@ -26,6 +26,8 @@ class Check(BaseModel):
     level: Level
     detail: str
     next: str = ""
+    unreachable: bool = Field(default=False, exclude=True)
+    """It failed because nobody answered: that is an exit code of its own."""
 
 
 Probe = Callable[[settings.Settings], Awaitable[list[Check]]]
@@ -42,8 +44,8 @@ def warn(name: str, detail: str, next_step: str) -> Check:
     return Check(name=name, level=Level.WARN, detail=detail, next=next_step)
 
 
-def fail(name: str, detail: str, next_step: str) -> Check:
-    return Check(name=name, level=Level.FAIL, detail=detail, next=next_step)
+def fail(name: str, detail: str, next_step: str, *, unreachable: bool = False) -> Check:
+    return Check(name=name, level=Level.FAIL, detail=detail, next=next_step, unreachable=unreachable)
 
 
 def run() -> list[Check]:

@@ -28,9 +28,10 @@ _REPOSITORIES: Final = 50
 
 async def _temporal(config: settings.Settings) -> list[Check]:
     try:
-        client = await connection.connect("doctor", state=config.state_dir)
+        client = await connection.connect("cli", state=config.state_dir)
     except connection.Unreachable as away:
-        return [fail("temporal", str(away), "start it with fettle up, or set TEMPORAL_ADDRESS")]
+        advice = "start it with fettle up, or set TEMPORAL_ADDRESS"
+        return [fail("temporal", str(away), advice, unreachable=True)]
     return [await _server(client, config), await _attributes(client), *await _workers(client)]
 
 
@@ -118,7 +119,7 @@ async def _forge(config: settings.Settings) -> list[Check]:
     except errors.BadCredentials as wrong:
         return [fail("forge", str(wrong), "make a new token, or correct the app's key")]
     except errors.ForgeError as away:
-        return [fail("forge", str(away), "check forge.api_url and the network")]
+        return [fail("forge", str(away), "check forge.api_url and the network", unreachable=True)]
 
 
 async def _registered(config: settings.Settings) -> Sequence[Registration]:

@@ -44,6 +44,10 @@ def take_on(asked: Asked, *, as_json: bool) -> None:
     Raises:
         failures.Failed: it was not merged, or the result cannot be applied.
     """
+    if not asked.title.strip():
+        raise failures.Usage(
+            "the issue has no title: say what is to be done, --title 'Fix the rounding'"
+        )
     mine = checkout.Checkout.at(asked.repo)
     if asked.apply:
         mine.refuse_dirty()

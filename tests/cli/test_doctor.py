@@ -54,7 +54,7 @@ async def test_each_problem_has_a_next_step_and_the_exit_code_is_1(
 def test_a_doctor_without_a_server_still_checks_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
     found = say("doctor")
-    assert found.code == 1
+    assert found.code == 3
     assert "127.0.0.1:1" in found.out
     assert "git" in found.out
     assert "→" in found.out
