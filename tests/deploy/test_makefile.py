@@ -11,7 +11,7 @@ import pytest
 
 from tests.deploy.shell import ROOT, program
 
-VERBS = ["help", "demo", "test", "check", "format", "bench", "lock", "clean"]
+VERBS = ["help", "demo", "test", "test-slow", "check", "format", "bench", "lock", "clean"]
 
 
 def fake_python(path: Path, version: str, *, able: str = "venv") -> Path:
@@ -212,7 +212,8 @@ def test_each_verb_runs_the_tools_of_the_environment(checkout: Checkout) -> None
     checkout.make("demo")
     commands = {verb: checkout.make("-n", verb, "ARGS=--some").stdout for verb in VERBS}
     assert ".venv/bin/fettle demo --some" in commands["demo"]
-    assert ".venv/bin/python -m pytest -q -n 2 --dist loadfile --some" in commands["test"]
+    assert '.venv/bin/python -m pytest -q -n 2 --dist loadfile -m "not slow" --some' in commands["test"]
+    assert ".venv/bin/python -m pytest -q -n 2 --dist loadfile -m slow --some" in commands["test-slow"]
     for tool in ("ruff check .", "ruff format --check .", "-m mypy", "lint-imports"):
         assert tool in commands["check"]
     assert ".venv/bin/python -m evals.bench --some" in commands["bench"]
@@ -279,9 +280,11 @@ def ci_run(tmp_path: Path, make: str) -> subprocess.CompletedProcess[str]:
 def test_ci_runs_the_tests_then_the_checks_and_times_both(tmp_path: Path) -> None:
     answer = ci_run(tmp_path, 'echo "made $1"')
     assert answer.returncode == 0
-    assert re.findall(r"made \w+|=== \w+: passed in \d+ s", answer.stdout) == [
+    assert re.findall(r"made [\w-]+|=== \w+: passed in \d+ s", answer.stdout) == [
         "made test",
         "=== test: passed in 0 s",
+        "made test-slow",
+        "=== slow: passed in 0 s",
         "made check",
         "=== check: passed in 0 s",
     ]

@@ -36,6 +36,7 @@ def test_demo_takes_an_issue_to_its_merge_and_leaves_nothing_running(tmp_path: P
     assert list(tmp_path.glob("fettle-demo-*")) == []
 
 
+@pytest.mark.slow
 def test_kept_demo_goes_on_and_continues_after_it_was_stopped(tmp_path: Path) -> None:
     state = tmp_path / "state"
     try:
@@ -117,6 +118,7 @@ def _stop(state: Path) -> None:
     assert not any(map(proc.is_alive, left.values()))
 
 
+@pytest.mark.slow
 def test_run_survives_the_kill_of_every_process_and_ends_in_the_same_merge(tmp_path: Path) -> None:
     """The promise: a run survives its host. Nothing that was done is done again."""
     state = tmp_path / "state"

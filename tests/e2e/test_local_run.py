@@ -70,6 +70,7 @@ def test_apply_moves_the_checked_out_branch(tmp_path: Path, git: Git) -> None:
     assert (tmp_path / "my project" / "hello.txt").read_text() == "hello\n"
 
 
+@pytest.mark.slow
 def test_verify_command_that_fails_ends_the_run_unmerged_and_says_why(tmp_path: Path, git: Git) -> None:
     done = _run(tmp_path, "--verify", "false", "--json")
     assert done.returncode == 1
@@ -80,6 +81,7 @@ def test_verify_command_that_fails_ends_the_run_unmerged_and_says_why(tmp_path: 
     assert git("status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_untested_change_waits_for_a_person_in_the_installation_that_runs_already(tmp_path: Path, git: Git) -> None:
     """Without checks and without a verify command nothing vouches for a change, so nothing merges it by itself."""
     state = tmp_path / "state"
