@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from temporalio import activity
 
-from domain import errors, tasks, wire
+from domain import errors, tasks, triage, wire
 from integrations.forge.port import Forge, Label
 
 LABELS: Sequence[Label] = (
@@ -18,6 +18,9 @@ LABELS: Sequence[Label] = (
 )
 STATUS_KEY = "status"
 """Key of the one comment a run keeps on its issue: it is edited, never repeated."""
+
+MOST_DEPENDENCIES = 50
+"""How many issues are followed to find a circle; a longer one is not found, and `fettle explain` shows the wait."""
 
 _LOST = (wire.LABEL_FAILED, wire.LABEL_CANCELLED, wire.LABEL_REJECTED)
 
@@ -56,6 +59,25 @@ class ClaimingActivities:
                 return tasks.Dependencies(failed=f"it depends on {issue.ref}, which is labelled {lost}")
             if issue.open:
                 still_open.append(str(issue.ref))
+        if request.waiting and (circle := await self._circle(request)):
+            return tasks.Dependencies(failed=f"it waits for itself: {circle}; take one of these dependencies out")
         if still_open:
             raise errors.NothingNew(f"still open: {', '.join(still_open)}")
         return tasks.Dependencies()
+
+    async def _circle(self, request: tasks.WatchDependencies) -> str:
+        """The way from the waiting issue's dependencies back to it, empty when there is none among open issues."""
+        ways: list[tuple[int, ...]] = [(number,) for number in request.numbers]
+        seen = set(request.numbers)
+        while ways and len(seen) <= MOST_DEPENDENCIES:
+            way = ways.pop(0)
+            issue = await self.forge.issue(request.repo.issue(way[-1]))
+            if not issue.open:
+                continue
+            for number in triage.by_rules(issue.ref, issue.body, issue.labels).depends_on:
+                if number == request.waiting:
+                    return " → ".join(f"#{n}" for n in (request.waiting, *way, request.waiting))
+                if number not in seen:
+                    seen.add(number)
+                    ways.append((*way, number))
+        return ""

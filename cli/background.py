@@ -21,7 +21,9 @@ STOP_SECONDS: Final = 60.0
 """More than the longest grace of a child, so that killing `fettle up` is the exception."""
 _POLL_SECONDS: Final = 0.1
 _LAST_SECONDS: Final = 5.0
-_KEPT_VARIABLES: Final = frozenset({"FETTLE_TEMPORAL_CLI", "FETTLE_CLAUDE_CREDENTIALS_FILE", "FETTLE_LOG_LEVEL"})
+_KEPT_VARIABLES: Final = frozenset(
+    {"FETTLE_TEMPORAL_CLI", "FETTLE_CLAUDE_CREDENTIALS_FILE", "FETTLE_CLAUDE_SANDBOXED", "FETTLE_LOG_LEVEL"}
+)
 """What is about this machine, and not about one installation on it."""
 
 

@@ -58,6 +58,8 @@ class ClaimIssue(Message):
 class WatchDependencies(Message):
     repo: refs.Repository
     numbers: tuple[int, ...]
+    waiting: int = 0
+    """The issue that waits: one that is reached from its own dependencies waits for itself."""
     poll_seconds: float = 60
 
 

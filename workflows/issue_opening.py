@@ -59,7 +59,9 @@ class OpeningSteps(IssueMessages):
     async def _await_dependencies(self) -> None:
         state = self._state
         assert state.triage is not None
-        request = tasks.WatchDependencies(repo=state.issue.repo, numbers=state.triage.depends_on)
+        request = tasks.WatchDependencies(
+            repo=state.issue.repo, numbers=state.triage.depends_on, waiting=state.issue.number
+        )
         answer = await watching.until(
             workflow.start_activity_method(
                 ClaimingActivities.watch_dependencies,
