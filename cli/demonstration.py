@@ -15,7 +15,7 @@ _CI_POLL_SECONDS: Final = "2"
 _INTAKE_SECONDS: Final = "5"
 _AGENTS: Final = {
     "scripted": "scripted (plays a recorded fix; no model is called)",
-    "claude": "claude (calls a model, with the login of this machine)",
+    "claude": "claude (calls a model, with the key or credentials file of this environment)",
 }
 
 

@@ -11,7 +11,7 @@ from cli import background, checkout, failures, render, story, trial
 from domain import refs
 from domain.policy import ApprovalMode, NoChecks, RepositoryPolicy
 from integrations.agent import registry
-from workers import connection, settings, state_directory
+from workers import agents, connection, settings, state_directory
 
 OWNER: Final = "local"
 FOLDER: Final = "local"
@@ -45,15 +45,13 @@ def take_on(asked: Asked, *, as_json: bool) -> None:
         failures.Failed: it was not merged, or the result cannot be applied.
     """
     if not asked.title.strip():
-        raise failures.Usage(
-            "the issue has no title: say what is to be done, --title 'Fix the rounding'"
-        )
+        raise failures.Usage("the issue has no title: say what is to be done, --title 'Fix the rounding'")
     mine = checkout.Checkout.at(asked.repo)
     if asked.apply:
         mine.refuse_dirty()
     known = settings.load()
     folder = state_directory.prepare(asked.state or known.state_dir / FOLDER)
-    agent = _agent(asked, known.default_agent, join=background.running(folder) is not None)
+    agent = _agent(asked, known, join=background.running(folder) is not None)
     _say(mine, asked)
     environment = background.clean_environment(_variables(folder, agent, asked, known))
     background.isolate(environment)
@@ -126,12 +124,12 @@ def _shown(result: trial.Result, mine: checkout.Checkout, source: str, *, applie
     return {**result.model_dump(), "fetch_from": source, "branch": mine.branch, "applied": applied}
 
 
-def _agent(asked: Asked, default: str, *, join: bool) -> str:
+def _agent(asked: Asked, known: settings.Settings, *, join: bool) -> str:
     """The agent that was named, else the configured one, else the first that this machine has.
 
     Args:
         asked: what was typed.
-        default: the configured agent.
+        known: the configured agent, and how the agents are set up.
         join: an installation runs already, and knows by its own settings whether the named one can run.
 
     Raises:
@@ -144,12 +142,12 @@ def _agent(asked: Asked, default: str, *, join: bool) -> str:
         if not asked.script.is_file():
             raise failures.Usage(f"--script names {asked.script}, which is no file: correct the path")
         return "scripted"
-    found = registry.backends(registry.AgentSettings())
+    found = registry.backends(agents.backend_settings(known))
     if asked.agent and asked.agent not in found:
         raise failures.Usage(f"--agent is {asked.agent}, which is not known: name one of {', '.join(sorted(found))}")
     if asked.agent and join:
         return asked.agent
-    wanted = [asked.agent] if asked.agent else [default, *found]
+    wanted = [asked.agent] if asked.agent else [known.default_agent, *found]
     why = {}
     for name in dict.fromkeys(name for name in wanted if name in found and (asked.agent or name != "scripted")):
         discovery = found[name].discover(os.environ)
@@ -193,6 +191,10 @@ def _variables(folder: Path, agent: str, asked: Asked, known: settings.Settings)
         "FETTLE_CI_POLL_SECONDS": "2",
         "FETTLE_INTAKE_INTERVAL_SECONDS": "5",
     }
+    if known.claude_sandboxed:
+        found["FETTLE_CLAUDE_SANDBOXED"] = "true"
+    if known.claude_credentials_file:
+        found["FETTLE_CLAUDE_CREDENTIALS_FILE"] = str(known.claude_credentials_file)
     return found | ({"FETTLE_SCRIPTED": str(asked.script.absolute())} if asked.script else {})
 
 

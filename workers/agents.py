@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 
+import structlog
+
 from integrations.agent.claude import ClaudeSettings
 from integrations.agent.port import AgentBackend
 from integrations.agent.registry import AgentSettings
 from integrations.agent.scripted import ScriptedSettings
 from workers import settings
+
+_log = structlog.stdlib.get_logger(__name__)
 
 
 def backend_settings(known: settings.Settings) -> AgentSettings:
@@ -25,4 +29,7 @@ def backend_settings(known: settings.Settings) -> AgentSettings:
 def versions(backends: Mapping[str, AgentBackend], environment: Mapping[str, str]) -> dict[str, str]:
     """Agent CLIs that can work on this host, with their versions."""
     found = {name: backend.discover(environment) for name, backend in backends.items()}
+    for name, discovery in found.items():
+        if not discovery.ready:
+            _log.info("this host does not run an agent", agent=name, because=discovery.why_not)
     return {name: discovery.version for name, discovery in found.items() if discovery.ready}

@@ -92,7 +92,8 @@ class Settings(BaseSettings):
     """File or folder of recorded scripts for the `scripted` agent."""
     judge: Literal["none", "claude", "scripted"] = "none"
     claude_credentials_file: AbsolutePath | None = None
-    """Credentials file of the Claude CLI that agents get a copy of. None: the agent host's own login."""
+    """Credentials file of the Claude CLI that agents get a copy of. None: ANTHROPIC_API_KEY or another variable of the
+    CLI in the agent host's environment has to log it in; a login in the home directory is not used."""
 
     claude_sandboxed: bool = False
     """Your statement that agents run in a container or VM of their own: as root, Claude Code works only with it."""
