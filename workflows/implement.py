@@ -73,7 +73,7 @@ class ImplementWorkflow:
             implement.after_turn_error(self._state, cause.type or "", cause.message)
         else:
             kind = cause.type if isinstance(cause, exceptions.ApplicationError) else type(cause).__name__
-            implement.failed(self._state, step, str(kind), str(cause or error))
+            implement.failed(self._state, step, str(kind), watching.error_message(error))
 
     async def _await_release(self) -> None:
         await workflow.wait_condition(lambda: not self._state.held)
