@@ -13,17 +13,19 @@ JOBS ?= 2
 UV ?= uv
 PY := .venv/bin/python
 STAMP := .venv/.fettle-ready
+OPENAPI := .cache/contract/node_modules/@octokit/openapi/generated/api.github.com.json
+WEBHOOKS := .cache/contract/node_modules/@octokit/webhooks-examples/api.github.com/index.json
 
 # An environment that was moved with its checkout holds the old path in each script, so it counts as not built.
 ifneq ($(shell cat $(STAMP) 2>/dev/null),$(shell pwd -P))
 $(STAMP): FORCE
 endif
 
-.PHONY: help demo test test-slow check format bench lock clean FORCE
+.PHONY: help demo test test-slow test-contract check format bench lock clean FORCE
 FORCE:
 
 help: ## Print what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
 $(STAMP): pyproject.toml constraints-dev.txt
 	@sh deploy/make_venv.sh $(STAMP)
@@ -36,6 +38,11 @@ test: $(STAMP) ## Run the tests (JOBS=2 processes; ARGS go to pytest)
 
 test-slow: $(STAMP) ## Run the tests that take minutes each: kill points, rate limits, every command of the docs
 	@$(PY) -m pytest -q -n $(JOBS) --dist loadfile -m slow $(ARGS)
+
+test-contract: $(STAMP) ## Check devforge and the adapter against GitHub's own description (needs npm; 400 MB in .cache)
+	@test -f $(OPENAPI) -a -f $(WEBHOOKS) || npm install --silent --no-save --ignore-scripts --prefix .cache/contract \
+		@octokit/openapi@23.0.2 @octokit/webhooks-examples@7.6.1 >&2
+	@FETTLE_GITHUB_OPENAPI=$(OPENAPI) FETTLE_GITHUB_WEBHOOKS=$(WEBHOOKS) $(PY) -m pytest -q tests/contract $(ARGS)
 
 check: $(STAMP) ## Check style, format, types and import contracts
 	@$(PY) -m ruff check .

@@ -11,7 +11,7 @@ import pytest
 
 from tests.deploy.shell import ROOT, program
 
-VERBS = ["help", "demo", "test", "test-slow", "check", "format", "bench", "lock", "clean"]
+VERBS = ["help", "demo", "test", "test-slow", "test-contract", "check", "format", "bench", "lock", "clean"]
 
 
 def fake_python(path: Path, version: str, *, able: str = "venv") -> Path:
@@ -285,6 +285,7 @@ def test_ci_runs_the_tests_then_the_checks_and_times_both(tmp_path: Path) -> Non
         "=== test: passed in 0 s",
         "made test-slow",
         "=== slow: passed in 0 s",
+        *(["made test-contract", "=== contract: passed in 0 s"] if shutil.which("npm") else []),
         "made check",
         "=== check: passed in 0 s",
     ]
