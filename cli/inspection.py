@@ -10,7 +10,7 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from temporalio.service import RPCError
 
 from cli import runs
-from domain import explain, fleet, implement, merge_queue, refs, steps, waits, wire
+from domain import explain, fleet, implement, merge_queue, refs, steps, surroundings, wire
 from domain.run import State
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -26,7 +26,7 @@ class Seen(BaseModel):
     started_at: datetime
     closed_at: datetime | None
     state: State | None = None
-    around: waits.Surroundings = waits.Surroundings()
+    around: surroundings.Surroundings = surroundings.Surroundings()
     trouble: str = ""
 
     @property
@@ -59,7 +59,9 @@ async def look(client: Client, issue: refs.Issue) -> Seen:
     return seen
 
 
-async def _surroundings(client: Client, seen: Seen, described: WorkflowExecutionDescription) -> waits.Surroundings:
+async def _surroundings(
+    client: Client, seen: Seen, described: WorkflowExecutionDescription
+) -> surroundings.Surroundings:
     raw = described.raw_description
     pending = [_pending(p) for p in raw.pending_activities]
     child = raw.pending_children[0].workflow_id if raw.pending_children else ""
@@ -74,7 +76,7 @@ async def _surroundings(client: Client, seen: Seen, described: WorkflowExecution
         _snapshot(client, repository, fleet.RepositoryState),
         _snapshot(client, queue, merge_queue.State),
     )
-    return waits.Surroundings(
+    return surroundings.Surroundings(
         pending=(*pending, *of_child), implementation=implementation, repository=admission, queue=merging
     )
 
@@ -92,7 +94,7 @@ async def _snapshot(client: Client, workflow_id: str, model: type[_Model]) -> _M
     return found if isinstance(found, model) else None
 
 
-async def _pending_of(client: Client, workflow_id: str) -> list[waits.PendingCall]:
+async def _pending_of(client: Client, workflow_id: str) -> list[surroundings.PendingCall]:
     if not workflow_id:
         return []
     try:
@@ -102,10 +104,10 @@ async def _pending_of(client: Client, workflow_id: str) -> list[waits.PendingCal
     return [_pending(p) for p in described.raw_description.pending_activities]
 
 
-def _pending(call: Any) -> waits.PendingCall:
+def _pending(call: Any) -> surroundings.PendingCall:
     scheduled = call.next_attempt_schedule_time.ToDatetime(tzinfo=UTC) if call.attempt > 1 else None
     started = call.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
-    return waits.PendingCall(
+    return surroundings.PendingCall(
         activity=call.activity_type.name,
         attempt=max(1, call.attempt),
         failure_type=call.last_failure.application_failure_info.type,

@@ -1,5 +1,6 @@
 """What people tell runs: each verb is one update, and answers with the new state in one line."""
 
+import asyncio
 import shlex
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -13,6 +14,8 @@ from domain import refs, steps, wire
 from domain.run import Decision, HoldRequest, Phase, State
 
 _CLOSE_SECONDS: Final = 60.0
+_MERGE_SECONDS: Final = 15.0
+"""A forge answers a merge within seconds; one that does not is being asked again, and `fettle explain` tells."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -25,6 +28,43 @@ def send(run: str, name: str, argument: Callable[[str], BaseModel], *, as_json: 
         return await runs.update(client, await listing.find(client, run), name, model)
 
     _tell(session.call(work), as_json=as_json)
+
+
+def hold(run: str, note: str, *, as_json: bool) -> None:
+    """Hold a run. Where its merge was already cleared, wait a little for what becomes of that.
+
+    Raises:
+        failures.Failed: the merge was made; nothing is held.
+    """
+    request = checked(lambda: HoldRequest(by=session.operator(), note=note))
+
+    async def work(client: Client) -> State:
+        issue = await listing.find(client, run)
+        state = await runs.update(client, issue, wire.HOLD, request)
+        if not state.merge.cleared_sha:
+            return state
+        cleared = state.merge.cleared_sha
+        render.progress(f"{issue}: the merge of {cleared[:9]} was cleared before the hold; waiting for what it becomes")
+        state = await _merge_told(client, issue)
+        if state.ending is not None and state.ending.phase is Phase.DONE:
+            raise failures.Failed(
+                f"the hold of {issue} came too late: the merge of {cleared} was cleared before it, and is made "
+                f"({state.ending.reason}); to undo it, revert that commit"
+            )
+        return state
+
+    _tell(session.call(work), as_json=as_json)
+
+
+async def _merge_told(client: Client, issue: refs.Issue) -> State:
+    """The state when the cleared merge was made or came back, or after a bounded wait the one it is in."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _MERGE_SECONDS
+    while True:
+        state = await runs.query(client, issue)
+        if not state.merge.cleared_sha or state.ending is not None or loop.time() >= deadline:
+            return state
+        await asyncio.sleep(0.2)
 
 
 def decide(
@@ -138,6 +178,8 @@ def _tell(state: State, *, as_json: bool) -> None:
         words = [f"{state.issue} ends as {state.ending.phase}: {state.ending.reason}"]
     elif state.hold is not None:
         words.append(f"held ({state.hold.kind}) by {state.hold.by}")
+        if state.merge.cleared_sha:
+            words.append(f"the merge of {state.merge.cleared_sha[:9]} was cleared before and may still be made")
     if state.ending is None:
         words.append(f"next: {steps.next_step(state)}")
     render.emit(state, ", ".join(words), as_json=as_json)

@@ -61,13 +61,9 @@ def decide(state: State, decision: Decision, at: datetime) -> None:
 
 
 def check_hold(state: State, request: HoldRequest) -> None:
-    """Raises errors.Refused when the run has ended, when its merge is cleared, or when it is held already."""
+    """Raises errors.Refused when the run has ended, or when it is held already. A hold after the merge was cleared is
+    taken: it stops the run if that merge is not made, and is void if it is (`State.merge.cleared_sha` tells)."""
     _check_running(state)
-    if state.merge.cleared_sha:
-        raise errors.Refused(
-            f"the merge of {state.merge.cleared_sha} is under way: {state.issue} can no longer be held; "
-            f"see fettle status {state.issue}"
-        )
     if state.hold and steps.stands(state):
         raise errors.Refused(
             f"{state.issue} is already held by {state.hold.by} ({state.hold.kind}): fettle release {state.issue} first"

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
 
-from domain import errors, steps, waits
+from domain import errors, steps, surroundings, waits
 from domain.numerals import counted
 from domain.run import Phase, State
 
@@ -35,9 +35,9 @@ class Explanation(BaseModel):
         return late if late > timedelta() else None
 
 
-def explain(state: State, now: datetime, around: waits.Surroundings | None = None) -> Explanation:
+def explain(state: State, now: datetime, around: surroundings.Surroundings | None = None) -> Explanation:
     """Tell what `state` waits for. `around` adds what other workflows and the server know."""
-    around = around or waits.Surroundings()
+    around = around or surroundings.Surroundings()
     step = steps.next_step(state)
     wait = waits.wait_at(step, state, around)
     since = state.since
@@ -59,7 +59,7 @@ def explain(state: State, now: datetime, around: waits.Surroundings | None = Non
 _BENIGN = frozenset(e.wire_type() for e in (errors.HostFull, errors.ChecksPending, errors.NothingNew))
 
 
-def _notes(around: waits.Surroundings, now: datetime) -> list[str]:
+def _notes(around: surroundings.Surroundings, now: datetime) -> list[str]:
     """What the server says of calls that were tried before. A poll that found nothing yet is no failure."""
     notes = []
     for call in around.pending:

@@ -177,7 +177,7 @@ def after_merge(state: State, ended: Ended) -> None:
             merge_refused(state, Reason.CI, ended.sentence, ended.detail)
         case End.REFUSED:
             state.merge = MergeState()
-            state.hold = Hold(kind=HoldKind.CONFLICT, note=ended.sentence[:2000])
+            state.hold = state.hold or Hold(kind=HoldKind.CONFLICT, note=ended.sentence[:2000])
         case End.WITHDRAWN | End.BASE_MOVED:
             merge_refused(state, None, ended.sentence)
 

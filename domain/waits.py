@@ -4,9 +4,10 @@ import enum
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
-from domain import checks, fleet, implement, merge_queue, refs, run, steps
+from domain import checks, fleet, implement, refs, run, steps
+from domain.surroundings import Surroundings
 
 
 class Mover(enum.StrEnum):
@@ -19,36 +20,6 @@ class Mover(enum.StrEnum):
     OTHER_RUNS = "other runs"
     FORGE = "the forge"
     NOBODY = "nobody"
-
-
-class PendingCall(BaseModel):
-    """An activity that has not succeeded yet, as the Temporal server describes it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    activity: str
-    attempt: int = 1
-    failure_type: str = ""
-    last_failure: str = ""
-    next_attempt_at: datetime | None = None
-    started: bool = False
-    """True while a worker runs it; False while it waits for a worker or for its next attempt."""
-
-    @property
-    def in_retries(self) -> bool:
-        return self.attempt > 1
-
-
-class Surroundings(BaseModel):
-    """What is known beside the run's own state; every part may be missing."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    pending: tuple[PendingCall, ...] = ()
-    implementation: implement.State | None = None
-    """State of the child that implements, while there is one."""
-    repository: fleet.RepositoryState | None = None
-    queue: merge_queue.State | None = None
 
 
 class Wait(BaseModel):
@@ -244,12 +215,7 @@ def _approval(state: run.State, around: Surroundings) -> Wait:
 
 def _merge(state: run.State, around: Surroundings) -> Wait:
     if state.merge.cleared_sha:
-        return Wait(
-            waits_for=f"the merge of {state.merge.cleared_sha[:9]}, which is under way",
-            mover=Mover.FORGE,
-            ends_when="the forge has merged it, or refuses it",
-            command=f"fettle status {state.issue}",
-        )
+        return _cleared(state, "which is under way", "the forge has merged it, or refuses it")
     base = state.base_branch or "the base branch"
     place = around.queue.position(state.issue.workflow_id) if around.queue else None
     waits, mover = f"its turn in the merge queue of {base}", Mover.FETTLE
@@ -265,6 +231,15 @@ def _merge(state: run.State, around: Surroundings) -> Wait:
         waits_for=waits,
         mover=mover,
         ends_when=f"its candidate, on top of {base} as it is now, is green; a red one or a conflict sends it back",
+        command=f"fettle status {state.issue}",
+    )
+
+
+def _cleared(state: run.State, how: str, ends: str) -> Wait:
+    return Wait(
+        waits_for=f"the merge of {state.merge.cleared_sha[:9]}, {how}",
+        mover=Mover.FORGE,
+        ends_when=ends,
         command=f"fettle status {state.issue}",
     )
 
@@ -295,6 +270,9 @@ def _release(state: run.State, around: Surroundings) -> Wait:
     waits, ends, command = (words.format(run=state.issue) for words in _HOLDS[state.hold.kind])
     by = f" by {state.hold.by}" if state.hold.kind is run.HoldKind.USER else ""
     note = f": {state.hold.note}" if state.hold.note else ""
+    if state.merge.cleared_sha:
+        ends = "the forge has merged it, and the hold came too late; or it refuses, and the run stands held"
+        return _cleared(state, f"which was cleared before the hold{by}{note}", ends)
     return Wait(waits_for=f"{waits}{by}{note}", mover=Mover.PERSON, ends_when=ends, command=command)
 
 

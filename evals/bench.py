@@ -29,7 +29,7 @@ class Sizes:
 
 
 FULL: Final = Sizes(
-    merged=50, polled=20, throughput=100, parallel=20, parked=2000, window_seconds=60, kills=5, starts=10
+    merged=50, polled=50, throughput=100, parallel=20, parked=2000, window_seconds=60, kills=5, starts=10
 )
 QUICK: Final = Sizes(merged=1, polled=1, throughput=4, parallel=2, parked=20, window_seconds=2, kills=1, starts=2)
 """Shows that everything works; its numbers mean nothing."""

@@ -34,7 +34,7 @@ class IssueMessages:
 
     @workflow.update(name=wire.HOLD, description="Begin no further step until released")
     def hold(self, request: run.HoldRequest) -> run.State:
-        decisions.hold(self._state, request, workflow.now())
+        self._hold(request)
         return self._state
 
     @hold.validator
@@ -43,7 +43,7 @@ class IssueMessages:
 
     @workflow.update(name=wire.RELEASE, description="Let a held run go on")
     def release(self, request: run.HoldRequest) -> run.State:
-        self._state.hold = None
+        self._release()
         return self._state
 
     @release.validator
@@ -84,12 +84,25 @@ class IssueMessages:
     @workflow.signal(name=wire.SIGNAL_HOLD, description='{"by", "note"}: begin no further step')
     def hold_by_signal(self, request: run.HoldRequest) -> None:
         if self._accepts(decisions.check_hold, request):
-            decisions.hold(self._state, request, workflow.now())
+            self._hold(request)
 
     @workflow.signal(name=wire.SIGNAL_RELEASE, description='{"by", "note"}: let a held run go on')
     def release_by_signal(self, request: run.HoldRequest) -> None:
         if self._accepts(decisions.check_release, request):
-            self._state.hold = None
+            self._release()
+
+    def _hold(self, request: run.HoldRequest) -> None:
+        decisions.hold(self._state, request, workflow.now())
+        self._show_during_merge()
+
+    def _release(self) -> None:
+        self._state.hold = None
+        self._show_during_merge()
+
+    def _show_during_merge(self) -> None:
+        """Elsewhere the next step shows it at once; a cleared merge goes on until the queue has the last word."""
+        if self._state.merge.cleared_sha:
+            self._show(Step.MERGE)
 
     def _accepts(self, check: Callable[[run.State, M], None], message: M) -> bool:
         """A signal has nobody to answer: a refusal stands in the card and in the log."""
@@ -112,7 +125,7 @@ class IssueMessages:
     @workflow.update(name=wire.CLEAR_MERGE, description="The queue asks whether this head may merge now")
     def clear_merge(self, question: merge_queue.ClearanceQuestion) -> merge_queue.Clearance:
         """Decided here, between two awaits of the run: a hold, a new head or a cancel that arrived before wins, and one
-        that arrives later finds the merge cleared. Both can never be true."""
+        that arrives later finds the merge cleared: it stops what comes after, should the merge not be made."""
         against = "it is being cancelled" if watching.cancelled() else steps.may_merge(self._state, question.head_sha)
         if not against:
             self._state.merge.cleared_sha = question.head_sha

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from temporalio import activity, common, exceptions, workflow
 
-from domain import decisions, errors, fleet, implement, intake, merge_queue, run, wire
+from domain import decisions, errors, fleet, implement, intake, merge_queue, outcomes, run, wire
 
 
 def _or_refuse(check: object, *given: object) -> None:
@@ -74,6 +74,10 @@ class Issue:
     @workflow.signal(name=wire.ISSUE_CHANGED)
     def end(self) -> None:
         self._state.ending = run.Ending(phase=run.Phase.DONE, reason="merged")
+
+    @workflow.signal(name=wire.MERGE_ENDED)
+    def merge_ended(self, ended: merge_queue.Ended) -> None:
+        outcomes.after_merge(self._state, ended)
 
     @workflow.query(name=wire.SNAPSHOT)
     def snapshot(self) -> run.State:

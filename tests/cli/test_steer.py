@@ -1,9 +1,12 @@
 """What people tell a run: each verb answers with the new state, and a refusal is the run's own sentence."""
 
+import asyncio
+
 import pytest
 
-from domain import fleet, refs, run, steps, wire
+from domain import fleet, merge_queue, refs, run, steps, wire
 from tests.cli.world import HEAD, World, asay, at_gate, say
+from tests.workflows.runs import eventually
 
 
 async def test_approve_with_the_head_goes_on_to_the_merge(runs: World) -> None:
@@ -95,6 +98,26 @@ async def test_hold_and_release(runs: World) -> None:
     released = await asay("release", f"{runs.repo}#1", "--json")
     assert released.json["hold"] is None
     assert (await asay("release", f"{runs.repo}#1")).code == 1
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "told"),
+    [
+        (merge_queue.End.MERGED, 1, f"came too late: the merge of {HEAD} was cleared before it, and is made"),
+        (merge_queue.End.REFUSED, 0, "held (user) by ann, next: await release"),
+    ],
+)
+async def test_a_hold_of_a_cleared_merge_waits_for_what_becomes_of_it(
+    runs: World, end: merge_queue.End, code: int, told: str
+) -> None:
+    state = at_gate(runs.repo.issue(1), merge=run.MergeState(requested=True, cleared_sha=HEAD))
+    handle = await runs.start(state)
+    hold = asyncio.create_task(asay("hold", f"{runs.repo}#1"))
+    await eventually(lambda: handle.query(wire.SNAPSHOT, result_type=run.State), lambda s: s.hold is not None)
+    await handle.signal(wire.MERGE_ENDED, merge_queue.Ended(head_sha=HEAD, end=end, merge_sha=HEAD, sentence="no"))
+    said = await hold
+    assert said.code == code, said.err
+    assert told in said.out + said.err
 
 
 async def test_edit_sends_what_was_given_and_nothing_else(runs: World, tmp_path: object) -> None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from domain import decisions, errors, outcomes, run, steps, triage
+from domain import decisions, errors, merge_queue, outcomes, run, steps, triage
 from domain.policy import ApprovalMode
 from domain.steps import Step
 from tests.domain.test_steps import HEAD, opened, published
@@ -123,11 +123,17 @@ def test_nothing_can_be_decided_about_a_run_that_has_ended(check: object) -> Non
         check(state)  # type: ignore[operator] - a table of callables
 
 
-def test_a_hold_after_the_clearance_is_refused_with_the_head() -> None:
+def test_a_hold_after_the_clearance_stops_what_comes_after_a_refused_merge() -> None:
     state = published()
     state.merge.cleared_sha = HEAD
-    with pytest.raises(errors.Refused, match=f"the merge of {HEAD} is under way"):
-        decisions.check_hold(state, run.HoldRequest(by="ann"))
+    decisions.check_hold(state, run.HoldRequest(by="ann"))
+    decisions.hold(state, run.HoldRequest(by="ann"), NOW)
+    outcomes.after_merge(
+        state, merge_queue.Ended(head_sha=HEAD, end=merge_queue.End.REFUSED, sentence="branch protection says no")
+    )
+    assert state.hold is not None
+    assert state.hold.by == "ann"
+    assert steps.next_step(state) is steps.Step.AWAIT_RELEASE
 
 
 def test_a_retry_does_not_lift_somebodys_hold() -> None:

@@ -4,7 +4,22 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from domain import agent, checks, errors, explain, fleet, implement, merge_queue, refs, run, steps, triage, waits, work
+from domain import (
+    agent,
+    checks,
+    errors,
+    explain,
+    fleet,
+    implement,
+    merge_queue,
+    refs,
+    run,
+    steps,
+    surroundings,
+    triage,
+    waits,
+    work,
+)
 from domain import review as reviews
 from domain.policy import ApprovalMode, NoChecks, RepositoryPolicy
 from domain.run import HoldKind, Phase
@@ -69,7 +84,7 @@ def state_at(step: steps.Step) -> run.State:
     return state
 
 
-def told(state: run.State, around: waits.Surroundings | None = None) -> explain.Explanation:
+def told(state: run.State, around: surroundings.Surroundings | None = None) -> explain.Explanation:
     return explain.explain(state, NOW, around)
 
 
@@ -178,10 +193,10 @@ def test_dependencies_are_named_as_runs() -> None:
 # --- admission -----------------------------------------------------------------------------------------------------
 
 
-def admission(**given: object) -> waits.Surroundings:
+def admission(**given: object) -> surroundings.Surroundings:
     waiting = (fleet.Waiting(run="issue/acme/api/9", order=1), fleet.Waiting(run=ISSUE.workflow_id, order=2))
     facts = {"repo": REPO, "settings": fleet.Settings(), "waiting": waiting, "max_in_flight": 1}
-    return waits.Surroundings(repository=fleet.RepositoryState.model_validate({**facts, **given}))
+    return surroundings.Surroundings(repository=fleet.RepositoryState.model_validate({**facts, **given}))
 
 
 def test_admission_names_the_runs_ahead_and_the_place_in_line() -> None:
@@ -223,7 +238,7 @@ CHILDREN = {
 def test_every_step_of_the_implementation_is_explained(step: implement.Step) -> None:
     child = CHILD.model_copy(update=CHILDREN[step])
     assert implement.next_step(child) is step
-    found = told(state_at(steps.Step.IMPLEMENT), waits.Surroundings(implementation=child))
+    found = told(state_at(steps.Step.IMPLEMENT), surroundings.Surroundings(implementation=child))
     assert found.waits_for
     assert "{" not in found.waits_for + found.ends_when + found.next_command
     movers = {implement.Step.TURN: waits.Mover.AGENT, implement.Step.AWAIT_RELEASE: waits.Mover.PERSON}
@@ -242,7 +257,7 @@ def test_the_first_turn_has_a_deadline_and_a_later_one_has_none() -> None:
     state = state_at(steps.Step.IMPLEMENT)
     assert told(state).deadline == START + timedelta(seconds=state.policy.turn_seconds)
     later = CHILD.model_copy(update={**CHILDREN[implement.Step.TURN], "turns": 2})
-    assert told(state, waits.Surroundings(implementation=later)).deadline is None
+    assert told(state, surroundings.Surroundings(implementation=later)).deadline is None
 
 
 # --- the merge queue -------------------------------------------------------------------------------------------------
@@ -252,9 +267,9 @@ def entry(number: int) -> merge_queue.Entry:
     return merge_queue.Entry(run=REPO.issue(number).workflow_id, pull=REPO.pull(number + 100), head_sha=HEAD)
 
 
-def queue(**given: object) -> waits.Surroundings:
+def queue(**given: object) -> surroundings.Surroundings:
     facts = {"repo": REPO, "branch": "main", **given}
-    return waits.Surroundings(queue=merge_queue.State.model_validate(facts))
+    return surroundings.Surroundings(queue=merge_queue.State.model_validate(facts))
 
 
 def test_a_queued_run_names_its_place_and_who_is_ahead() -> None:
@@ -279,8 +294,10 @@ def test_a_merge_under_way_waits_for_the_forge() -> None:
 # --- calls that are tried again --------------------------------------------------------------------------------------
 
 
-def pending(**given: object) -> waits.Surroundings:
-    return waits.Surroundings(pending=(waits.PendingCall.model_validate({"activity": "poll_checks", **given}),))
+def pending(**given: object) -> surroundings.Surroundings:
+    return surroundings.Surroundings(
+        pending=(surroundings.PendingCall.model_validate({"activity": "poll_checks", **given}),)
+    )
 
 
 def test_a_call_in_retries_is_noted_with_its_failure_and_the_next_attempt() -> None:
