@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities import artifact_store, turn_facts, turn_fence, turn_process
+from activities import artifact_store, rooms, turn_facts, turn_fence, turn_process
 from domain import agent, errors, redaction, wire
 from integrations import prompts
 from integrations.agent import port
@@ -37,7 +37,7 @@ class AgentTurnActivities:
     backends: Mapping[str, port.AgentBackend]
     artifacts: artifact_store.ArtifactStore
     state_dir: Path
-    confinement: turn_process.Confinement
+    confinement: rooms.Confinement
     redactor: redaction.Redactor
     library: prompts.Library = field(default_factory=prompts.Library)
 
@@ -56,7 +56,7 @@ class AgentTurnActivities:
             AgentTimedOut: the total limit of the turn has passed.
             QuotaExhausted: the provider's limit; not before `retry_after`.
         """
-        worktree = turn_process.contained(self.state_dir, request.worktree)
+        worktree = rooms.contained(self.state_dir, request.worktree)
         backend = self._backend(request.session.backend)
         discovery = await asyncio.to_thread(backend.discover, self.confinement.host_environment)
         if not discovery.ready:
@@ -101,7 +101,7 @@ class _Turn:
         self._request = request
         self._worktree = worktree
         self._progress = progress
-        self._room = turn_process.Room.of(host.state_dir, request.run)
+        self._room = rooms.Room.of(host.state_dir, request.run)
         self._clock = asyncio.get_running_loop().time
         self._began = self._clock()
         self._resumed_after_loss = False

@@ -17,7 +17,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 from temporalio import activity
 
-from activities import turn_fence, turn_process
+from activities import rooms, turn_fence
 from domain import errors, refs, wire, work
 from integrations.git import clones, mirror, names
 
@@ -143,7 +143,7 @@ class HostActivities:
 
     async def _remove_worktree(self, run: str) -> None:
         clone = clones.RunClone.of(self.mirrors.state, run)
-        room = turn_process.Room.of(self.mirrors.state, run).root
+        room = rooms.Room.of(self.mirrors.state, run).root
         note = await asyncio.to_thread(clone.read_note)
         await turn_fence.sweep(clone.home, room)
         await asyncio.to_thread(clone.remove)

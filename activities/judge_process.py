@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from activities import turn_process
+from activities import rooms, turn_process
 from integrations.agent import judge, port
 from sandbox import process
 
@@ -17,7 +17,7 @@ class ConfinedRunner:
     """`judge.Runner` on this host."""
 
     state_dir: Path
-    confinement: turn_process.Confinement
+    confinement: rooms.Confinement
 
     async def __call__(
         self, make: Callable[[Path], port.Command], *, passed: tuple[str, ...], seconds: float
@@ -25,7 +25,7 @@ class ConfinedRunner:
         """Raises AgentUnavailable when the program cannot be started."""
         base = self.state_dir / "judges"
         base.mkdir(parents=True, exist_ok=True, mode=0o700)
-        room = turn_process.Room(Path(tempfile.mkdtemp(dir=base)))
+        room = rooms.Room(Path(tempfile.mkdtemp(dir=base)))
         try:
             room.prepare()
             work = room.root / "work"

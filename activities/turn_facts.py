@@ -7,7 +7,7 @@ confined, with the agent's environment, and its answer is treated as the agent's
 from dataclasses import dataclass
 from pathlib import Path
 
-from activities import turn_process
+from activities import rooms
 from domain import errors
 from integrations.agent import port
 from sandbox import process
@@ -27,7 +27,7 @@ class Facts:
     uncommitted: str = ""
 
 
-async def read(confinement: turn_process.Confinement, room: turn_process.Room, worktree: Path) -> Facts:
+async def read(confinement: rooms.Confinement, room: rooms.Room, worktree: Path) -> Facts:
     """Never fails: an agent without these facts is told to look for itself."""
     answers = []
     for argv in (_LAST_COMMIT, _UNCOMMITTED):

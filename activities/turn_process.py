@@ -2,18 +2,15 @@
 
 import asyncio
 import collections
-import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from domain import agent, errors
 from integrations.agent import port
-from integrations.git import names
-from sandbox import environment, limits, proc, process
+from sandbox import proc, process
 
 _EVENTS_KEPT: Final = 2000
 _TEXT_KEPT: Final = 8000
@@ -32,54 +29,6 @@ class Log(Protocol):
     """Where the raw output goes."""
 
     def write(self, data: bytes) -> None: ...
-
-
-@dataclass(frozen=True)
-class Room:
-    """The directories of a run's agent: its home and its temporary files, next to nobody else's."""
-
-    root: Path
-
-    @classmethod
-    def of(cls, state_dir: Path, run: str) -> "Room":
-        return cls(state_dir / "agents" / names.run_slug(run))
-
-    @property
-    def home(self) -> Path:
-        return self.root / "home"
-
-    @property
-    def tmp(self) -> Path:
-        return self.root / "tmp"
-
-    def prepare(self) -> None:
-        for folder in (self.root, self.home, self.tmp):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-
-
-@dataclass(frozen=True)
-class Confinement:
-    """What every process of an agent on this host is confined by."""
-
-    host_environment: Mapping[str, str] = field(repr=False)  # a repr in a log must not print it
-    rlimits: limits.ProcessLimits = field(default_factory=limits.ProcessLimits)
-
-    def spec(
-        self, command: port.Command, room: Room, cwd: Path, passed: tuple[str, ...], grace_seconds: float = 5.0
-    ) -> process.Spec:
-        """Raises ConfigurationError when the backend's settings ask for a variable that no agent may have."""
-        env = environment.build(
-            home=room.home, tmp=room.tmp, host=self.host_environment, passed=passed, fixed=command.env
-        )
-        return process.Spec(
-            argv=command.argv,
-            env=env,
-            cwd=cwd,
-            stdin=command.stdin,
-            stderr=room.root / "stderr.log",
-            rlimits=self.rlimits,
-            grace_seconds=grace_seconds,
-        )
 
 
 @dataclass(frozen=True)
@@ -203,21 +152,6 @@ def exit_code_of(status: process.Status) -> int | None:
     if status.exit_code is None and status.signal == signal.SIGTERM:
         return 128 + signal.SIGTERM
     return status.exit_code
-
-
-def contained(state_dir: Path, worktree: str) -> Path:
-    """The worktree's real path, below the state directory.
-
-    Raises:
-        ConfigurationError: it is elsewhere, or no directory: an agent must not be let loose on it.
-    """
-    state, path = state_dir.resolve(), Path(worktree).resolve()
-    if not os.path.isabs(worktree) or not path.is_relative_to(state) or path == state or not path.is_dir():
-        raise errors.ConfigurationError(
-            f"the turn is to run in '{worktree}', the worktrees of this host are below {state}: "
-            "prepare the worktree on this host first"
-        )
-    return path
 
 
 def _worked(before: proc.Usage, after: proc.Usage, seconds: float) -> bool:

@@ -19,6 +19,12 @@ class Session(BaseModel):
     backend: str
     id: str = ""
     version: str = ""
+    cwd: str = ""
+    """The directory that the CLI was started in; some find a session from there only."""
+    config_dir: str = ""
+    """Where the CLI keeps the conversation on its host."""
+    archive: artifacts.ArtifactRef | None = None
+    """What the CLI keeps of the conversation, packed after its newest turn: another host unpacks it and resumes."""
 
 
 class Limits(BaseModel):
@@ -31,10 +37,78 @@ class Limits(BaseModel):
     stop_grace_seconds: float = 5
 
 
+class Autonomy(enum.StrEnum):
+    """What an agent may do by itself inside of its sandbox."""
+
+    FULL = "full"
+    """Everything; the sandbox is the wall."""
+    EDIT = "edit"
+    """Edit files of the worktree; a command that is not allowed by name is denied."""
+    PLAN = "plan"
+    """Read and answer."""
+
+
+class McpServer(BaseModel):
+    """A tool server that the repository's policy allows; started by the agent's CLI, inside the sandbox."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    command: str = Field(min_length=1)
+    args: tuple[str, ...] = ()
+    env: dict[str, str] = Field(default_factory=dict)
+
+
+class Question(BaseModel):
+    """An action that policy says a person decides. The process has ended; the call waits in the session."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str
+    """The CLI's own id of the call, or one that Fettle gave to a plan."""
+    tool: str
+    text: str = ""
+    """The call in words, redacted and bounded: shown to people, never decided upon."""
+
+
+class Answer(BaseModel):
+    """A person's word on exactly one question."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    question_id: str
+    allow: bool
+    by: str
+    note: str = ""
+
+
+class Capability(BaseModel):
+    """What the probe of a CLI found before a turn; stored with the run."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    version: str = ""
+    verified: bool = True
+    """False: a major version that this release was not tested with; every output says so."""
+    flags: tuple[str, ...] = ()
+    """Optional switches that this version has."""
+
+
+class Usage(BaseModel):
+    """Tokens as the CLI counts them. None is unknown, never zero."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    input_tokens: int | None = None
+    cached_tokens: int | None = None
+    output_tokens: int | None = None
+
+
 class Outcome(enum.StrEnum):
     """How a turn ended; decided from the event stream first, the exit code second."""
 
     FINISHED = "finished"
+    NEEDS_APPROVAL = "needs_approval"
     REFUSED = "refused"
     LIMIT = "limit"
     API_ERROR = "api_error"
@@ -71,6 +145,12 @@ class Event(BaseModel):
     retryable: bool = False
     retry_after_seconds: float | None = None
     denials: tuple[str, ...] = ()
+    usage: Usage | None = None
+    usage_is_of_session: bool = True
+    """False: `usage` counts this process only."""
+    question: Question | None = None
+    structured: str = ""
+    """The answer to a schema, as JSON text."""
 
 
 class TurnRequest(BaseModel):
@@ -92,6 +172,22 @@ class TurnRequest(BaseModel):
     worktree: str
     """Path on the host, as `prepare_worktree` returned it."""
     limits: Limits = Field(default_factory=Limits)
+    autonomy: Autonomy = Autonomy.FULL
+    allowed_tools: tuple[str, ...] = ()
+    """Tool patterns in the CLI's own spelling that need no question below `Autonomy.FULL`."""
+    ask_tools: tuple[str, ...] = ()
+    """Tool patterns, such as `Bash(git push*)`, that a person decides: the turn ends with `Outcome.NEEDS_APPROVAL`."""
+    answer: Answer | None = None
+    """The word on the question that the session waits with; the turn continues exactly that call."""
+    mcp_servers: tuple[McpServer, ...] = ()
+    trust_repository_settings: bool = False
+    """Whether the repository's own agent settings, hooks and MCP files take effect."""
+    answer_schema: str = ""
+    """JSON Schema that the final answer must satisfy; empty: free text."""
+    appendix: str = ""
+    """Text of the pool instance, put under a heading of its own after the prompt."""
+    continuation: bool = False
+    """The session goes on and only guidance is said; the task is not repeated."""
 
 
 class TurnResult(BaseModel):
@@ -109,6 +205,13 @@ class TurnResult(BaseModel):
     """What this turn, lost attempts included, added to it."""
     seconds: float = 0
     transcript: artifacts.ArtifactRef | None = None
+    question: Question | None = None
+    capability: Capability = Capability()
+    usage: Usage | None = None
+    """Of this turn, lost attempts included."""
+    wip_sha: str = ""
+    """The commit on the run's work-in-progress ref that holds all of the turn's work, pushed before the turn is told
+    as ended; empty when there was nothing to push."""
     resumed_after_loss: bool = False
     """The turn was begun by an attempt that was lost, and this attempt continued its session."""
 
@@ -123,5 +226,8 @@ class Progress(BaseModel):
     last_commit: str = ""
     cost_usd: float | None = None
     log_offset: int = 0
+    usage: Usage | None = None
+    tool: str = ""
+    """What the agent does right now, in a few words."""
     launched: bool = False
     """The agent's process was started at least once in this turn, so its session may exist."""

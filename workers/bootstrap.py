@@ -21,7 +21,7 @@ from activities.artifact_store import DirectoryStore
 from activities.hosts import HostActivities, host_id
 from activities.integration import IntegrationActivities
 from activities.judge_process import ConfinedRunner
-from activities.turn_process import Confinement
+from activities.rooms import Confinement
 from activities.verification import VerificationActivities
 from activities.worktree import WorktreeActivities
 from domain import fleet, refs, wire

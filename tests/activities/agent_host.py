@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from activities import agent_turn, artifact_store, turn_process
+from activities import agent_turn, artifact_store, rooms
 from domain import agent, redaction
 from integrations.agent import scripted
 from sandbox import proc
@@ -44,7 +44,7 @@ class Host:
             backends={"scripted": backend},
             artifacts=artifact_store.DirectoryStore(self.state / "artifacts"),
             state_dir=self.state,
-            confinement=turn_process.Confinement(environment or {"PATH": os.environ["PATH"]}),
+            confinement=rooms.Confinement(environment or {"PATH": os.environ["PATH"]}),
             redactor=redaction.Redactor(frozenset({"correct-horse-battery"})),
         )
 
@@ -58,7 +58,7 @@ class Host:
         return [json.loads(line) for line in text.splitlines()]
 
     def session_facts(self, request: agent.TurnRequest) -> dict[str, Any]:
-        home = turn_process.Room.of(self.state, request.run).home
+        home = rooms.Room.of(self.state, request.run).home
         facts: dict[str, Any] = json.loads((home / ".scripted" / f"{request.session.id}.json").read_text())
         return facts
 

@@ -10,7 +10,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities import turn_process
+from activities import rooms
 from domain import agent, errors
 from domain.brief import Brief
 from sandbox import proc
@@ -315,7 +315,7 @@ async def test_the_agent_sees_nothing_of_the_workers_environment(host: Host) -> 
     await Environment().run(host.activities(hostile).run_agent, host.request())
     [seen] = [line["text"] for line in host.transcript() if line["type"] == "tool_result"]
     assert "secret" not in seen
-    room = turn_process.Room.of(host.state, host.request().run)
+    room = rooms.Room.of(host.state, host.request().run)
     assert f"HOME={room.home}" in seen
     assert "PATH=/usr/bin:/bin\n" in seen
 

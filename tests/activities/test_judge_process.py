@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from activities import judge_process, turn_process
+from activities import judge_process, rooms
 from domain import errors, review
 from integrations.agent import claude, judge, registry, scripted
 
@@ -33,7 +33,7 @@ class Cli:
         program.write_text(PROGRAM.format(python=sys.executable))
         program.chmod(0o755)
         environment = {"PATH": os.environ["PATH"], "ANTHROPIC_API_KEY": "k", "GITHUB_TOKEN": "never"}
-        runner = judge_process.ConfinedRunner(self.state, turn_process.Confinement(environment))
+        runner = judge_process.ConfinedRunner(self.state, rooms.Confinement(environment))
         self.judge = judge.ClaudeJudge(runner, claude.ClaudeSettings(program=str(program)))
 
     def answers(self, *, code: int = 0, **result: Any) -> None:
