@@ -10,15 +10,18 @@ import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 from temporalio import activity
 
-from activities import rooms, turn_fence
-from domain import errors, refs, wire, work
+from activities import rooms, turn_fence, worktree
+from activities.hooks import HookRunner  # the module's name is a field below
+from domain import errors, host_report, refs, wire, work
+from domain.hooks import Call
+from integrations.forge.port import Forge
 from integrations.git import clones, mirror, names
 
 _RETRY_AFTER: Final = timedelta(seconds=2)
@@ -26,11 +29,14 @@ _TRIES_ELSEWHERE: Final = 5
 """Claims that a host which does not suit turns away, so that another one can take the run; after them it is the only
 one. The claim's own retries count them."""
 
+_TIDY_SECONDS: Final = 30.0
+
 
 class _Lease(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     backend: str = ""
+    since: datetime | None = None
     claimed: str = ""
     """Different for every claim: a lease that was given again meanwhile is not pruned with the one before."""
 
@@ -45,13 +51,22 @@ class _Leases(BaseModel):
 
 def host_id(state: Path) -> str:
     """The id of this host, made once and kept in its state directory: a host keeps its queue when it is restarted."""
-    state.mkdir(parents=True, exist_ok=True)
-    place = state / "host-id"
+    return _kept(state / "host-id", f"{refs.slug(socket.gethostname(), 40) or 'host'}-{secrets.token_hex(3)}")
+
+
+def disk_id(state: Path) -> str:
+    """Names the state directory itself, whatever the host is called."""
+    return _kept(state / "disk-id", secrets.token_hex(8))
+
+
+def _kept(place: Path, value: str) -> str:
+    """The text of a small file, which holds `value` when it was not there before."""
+    place.parent.mkdir(parents=True, exist_ok=True)
     if not place.exists():
-        fd, fresh = tempfile.mkstemp(prefix="host-id.", dir=state)
+        fd, fresh = tempfile.mkstemp(prefix=f"{place.name}.", dir=place.parent)
         try:
             with os.fdopen(fd, "w") as file:
-                file.write(f"{refs.slug(socket.gethostname(), 40) or 'host'}-{secrets.token_hex(3)}\n")
+                file.write(f"{value}\n")
             with suppress(FileExistsError):
                 os.link(fresh, place)  # unlike a rename it does not replace what somebody else has just made
         finally:
@@ -67,12 +82,20 @@ class HostActivities:
         slots: Runs that may work on this host at once.
         backend_versions: Agent CLIs that were found on this host, with their versions.
         is_open: Whether a workflow id has an open execution; asked only when every slot is taken.
+        name: The host's id; empty for the one that is kept in its state directory.
+        forge: Where work in progress is removed when its run is over. None: it stays there.
+        draining: Whether the worker is about to stop: then no further run is taken.
+        hooks: Runs the repository's `before_remove`; None: it is not run.
     """
 
     mirrors: mirror.Mirrors
     slots: int
     backend_versions: Mapping[str, str]
     is_open: Callable[[str], Awaitable[bool]]
+    name: str = ""
+    forge: Forge | None = None
+    draining: Callable[[], bool] = lambda: False
+    hooks: HookRunner | None = None
 
     @activity.defn(name=wire.CLAIM_HOST)
     async def claim_host(self, request: work.ClaimHost) -> work.HostLease:
@@ -82,7 +105,12 @@ class HostActivities:
             HostFull: no slot is free, or another host should take the run; not before `retry_after`.
             AgentUnavailable: no host that was asked has the run's agent CLI.
         """
-        own_id = await asyncio.to_thread(host_id, self.mirrors.state)
+        own_id = self.name or await asyncio.to_thread(host_id, self.mirrors.state)
+        if self.draining():
+            raise errors.HostFull(
+                f"{request.run} asked for a slot on {own_id}, which is about to stop: it asks again",
+                retry_after=_RETRY_AFTER,
+            )
         held = request.run in await asyncio.to_thread(self._read)
         if not held:
             self._send_elsewhere(request, own_id)
@@ -102,8 +130,23 @@ class HostActivities:
     async def release_host(self, request: work.ReleaseHost) -> None:
         """Give the run's slot back. Running twice is safe: what is already gone is no error."""
         if request.remove_worktree:
+            await self._before_remove(request)
             await self._remove_worktree(request.run)
         await asyncio.to_thread(self._drop, {request.run: None})
+
+    async def _before_remove(self, request: work.ReleaseHost) -> None:
+        clone = clones.RunClone.of(self.mirrors.state, request.run)
+        note = await asyncio.to_thread(clone.read_note)
+        if self.hooks is not None and note is not None and request.hooks.before_remove:
+            facts = Call(run=request.run, worktree=str(clone.path), hooks=request.hooks, branch=note.branch)
+            await self.hooks.before_remove(facts)
+
+    def leased(self) -> tuple[host_report.LeasedRun, ...]:
+        """The runs that hold a slot; blocking."""
+        return tuple(
+            host_report.LeasedRun(run=run, backend=lease.backend, since=lease.since)
+            for run, lease in self._read().items()
+        )
 
     def _send_elsewhere(self, request: work.ClaimHost, own_id: str) -> None:
         early = activity.info().attempt <= _TRIES_ELSEWHERE
@@ -150,8 +193,20 @@ class HostActivities:
         await asyncio.to_thread(shutil.rmtree, room, ignore_errors=True)
         if note is not None:
             source = self.mirrors.of(note.repo)
+            await self._remove_work_in_progress(source, run, note)
             for ref in (names.agent_ref(run), names.snapshot_ref(run)):
                 await source.delete_ref(ref)
+
+    async def _remove_work_in_progress(self, source: mirror.Mirror, run: str, note: clones.Note) -> None:
+        """The ref on the forge, if this host moved it last; another host's is its own to remove."""
+        if self.forge is None or not note.wip_sha:
+            return
+        try:
+            async with asyncio.timeout(_TIDY_SECONDS):
+                remote = await worktree.remote_of(self.forge, note.repo)
+                await source.move(remote, mirror.Move(names.wip_ref(run), "", note.wip_sha))
+        except (errors.FettleError, TimeoutError) as left:
+            activity.logger.warning("the work in progress of %s stays on the forge: %s", run, left)
 
     def _lease(self, request: work.ClaimHost) -> bool:
         """Whether the run has a slot now."""
@@ -160,7 +215,14 @@ class HostActivities:
             if request.run not in leases:
                 if len(leases) >= self.slots:
                     return False
-                self._write({**leases, request.run: _Lease(backend=request.backend, claimed=secrets.token_hex(8))})
+                self._write(
+                    {
+                        **leases,
+                        request.run: _Lease(
+                            backend=request.backend, since=datetime.now(UTC), claimed=secrets.token_hex(8)
+                        ),
+                    }
+                )
             return True
 
     def _drop(self, runs: Mapping[str, _Lease | None]) -> list[str]:

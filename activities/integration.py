@@ -6,23 +6,14 @@ from typing import Final
 
 from temporalio import activity
 
-from activities import artifact_store, heartbeats, worktree
+from activities import artifact_store, heartbeats, work_range, worktree
 from domain import artifacts, errors, safety, wire, work
 from integrations.forge.port import Forge
-from integrations.git import checks, clones, facts, launch, mirror, snapshot, untrusted
+from integrations.git import checks, clones, launch, mirror, names, snapshot, untrusted, wip
 
 _MOST_DIFF_BYTES: Final = 16 * 1024 * 1024
 _NOT_TEXT: Final = "-"
 """What `--numstat` prints for the lines of a binary file."""
-
-
-@dataclass(frozen=True)
-class _Span:
-    """The work as commits: `head` without what `base_tip` has, and the newest commit they share."""
-
-    base: str
-    base_tip: str
-    head: str
 
 
 @dataclass(frozen=True)
@@ -43,6 +34,7 @@ class IntegrationActivities:
         Raises:
             UnsafeWork: a commit breaks a rule; nothing was pushed.
             RefMoved: the branch on the forge is at a commit that neither the caller nor this worktree knows.
+            LeaseLost: another host has taken the run over; nothing was pushed.
             GitFailed: git could not, for a reason that may pass.
         """
         async with heartbeats.beating():
@@ -52,7 +44,8 @@ class IntegrationActivities:
             note = self._note(clone, request)
             imported = await source.import_commits(clone.path, request.run, self.import_limits)
             # Checked before anything unfolds these trees: a few hundred bytes can name more files than a disk holds.
-            await asyncio.to_thread(self._check, source, await self._span(source, request.base_branch, imported))
+            span = await work_range.span(source, request.base_branch, imported)
+            await asyncio.to_thread(work_range.check, source, span, self.rules)
             whole = await snapshot.commit_leftovers(
                 source,
                 clone.path,
@@ -62,8 +55,8 @@ class IntegrationActivities:
                 identity=self.identity,
                 limits=self.rules.limits,
             )
-            span = await self._span(source, request.base_branch, whole.sha)
-            result = await asyncio.to_thread(self._examine, source, span)
+            span = await work_range.span(source, request.base_branch, whole.sha)
+            result = await asyncio.to_thread(work_range.examine, source, span, self.rules, self.redactor)
             result = result.model_copy(update={"auto_committed": whole.made})
             if result.outcome is work.IntegrationOutcome.NO_CHANGES:
                 return result
@@ -71,7 +64,7 @@ class IntegrationActivities:
             if result.outcome is work.IntegrationOutcome.UNSAFE:
                 return result
             await self._push(source, request, note, whole.sha)
-            clone.write_note(note.model_copy(update={"remote_sha": whole.sha}))
+            clone.write_note(note.model_copy(update={"remote_sha": whole.sha, "wip_sha": "", "wip_state": ""}))
             if whole.sha != imported:
                 start = clones.Start(request.branch, whole.sha, request.base_branch, span.base_tip)
                 await clone.renew_git(source, start, self.identity)
@@ -87,45 +80,21 @@ class IntegrationActivities:
             )
         return note
 
-    async def _span(self, source: mirror.Mirror, base_branch: str, head: str) -> _Span:
-        base_tip = await source.branch(base_branch)
-        base = await source.merge_base(base_tip, head) if base_tip else ""
-        if not base:
-            raise checks.unrelated(head)
-        return _Span(base, base_tip, head)
-
-    def _check(self, source: mirror.Mirror, span: _Span) -> None:
-        """Check every commit of the span; blocking."""
-        with facts.Reader.open(source.path, self.rules.limits) as reader:
-            checks.check(reader.work(base=span.base, base_tip=span.base_tip, head=span.head), self.rules)
-
-    def _examine(self, source: mirror.Mirror, span: _Span) -> work.Integration:
-        """Check every commit of the span and look for secrets in each line they add; blocking.
-
-        Returns:
-            What is known before the push: the outcome is `PUSHED` when nothing speaks against it.
-        """
-        with facts.Reader.open(source.path, self.rules.limits) as reader:
-            result = work.Integration(
-                outcome=work.IntegrationOutcome.NO_CHANGES, head_sha=span.head, base_sha=span.base
-            )
-            if reader.same_tree(span.base, span.head):
-                return result
-            commits = reader.work(base=span.base, base_tip=span.base_tip, head=span.head)
-            checks.check(commits, self.rules)
-            added = (text for commit in commits.commits for text in reader.added(commit))
-            findings = safety.scan(added, self.redactor)
-            outcome = work.IntegrationOutcome.UNSAFE if safety.blocks(findings) else work.IntegrationOutcome.PUSHED
-            files = reader.changed_paths(span.base, span.head)
-            return result.model_copy(update={"outcome": outcome, "files": files, "findings": findings})
-
     async def _push(self, source: mirror.Mirror, request: work.IntegrateWork, note: clones.Note, sha: str) -> None:
         """The branch may be where the caller last saw it, or where this worktree did when it was prepared: after a
-        lost answer, or a start afresh over a former run's branch, only the worktree knows."""
+        lost answer, or a start afresh over a former run's branch, only the worktree knows.
+
+        The work in progress goes in the same step, and only as this host left it: one that another host has moved
+        stops the push of a host that does not know yet that it has lost the run."""
         remote = await worktree.remote_of(self.forge, request.repo)
-        found = await source.remote_branch(remote, request.branch)
+        branch, left = names.branch_ref(request.branch), names.wip_ref(request.run)
+        there = await source.remote_refs(remote, branch, left)
+        found = there.get(branch, "")
         expected = note.remote_sha if found == note.remote_sha else request.expected_remote_sha
-        await source.push(remote, branch=request.branch, sha=sha, expected=expected)
+        moves = [mirror.Move(branch, sha, expected)]
+        if found != sha and (held := await wip.held(source, request.run, note, there.get(left, ""))):
+            moves.append(mirror.Move(left, "", held))
+        await source.move(remote, *moves)
 
     async def _with_size(self, source: mirror.Mirror, result: work.Integration) -> work.Integration:
         counted = await source.git.run(

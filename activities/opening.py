@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from temporalio import activity
 
+from activities import workflow_file
 from domain import errors, forge, refs, tasks, wire
 from domain.brief import BODY_LIMIT, TITLE_LIMIT, bounded
-from domain.policy import ApprovalMode, RepositoryPolicy
+from domain.policy import ApprovalMode, RepositoryPolicy, effective, mode_of_run
 from integrations.forge.port import Forge
 from store.engine import Store
 
@@ -34,7 +35,8 @@ class OpeningActivities:
 
     @activity.defn(name=wire.OPEN_RUN)
     async def open_run(self, request: tasks.OpenRun) -> tasks.Opened:
-        """Read everything a run starts from. Running twice is safe: it only reads.
+        """Read everything a run starts from; again before later turns, for whether it is still wanted. Running twice is
+        safe: it only reads, and keeps the last good WORKFLOW.md.
 
         Raises:
             errors.NotFound: the issue is gone, or we may not see it.
@@ -43,19 +45,24 @@ class OpeningActivities:
         record = await self.store.repositories.get(request.issue.repo)
         if record is None or not record.enabled:
             return tasks.Opened(refusal=not_registered(request.issue.repo))
-        policy = record.policy
         facts = await self.forge.repository(request.issue.repo)
+        files = workflow_file.WorkflowFiles(self.forge, self.store)
+        current = await files.current(request.issue.repo, record.policy, default_branch=facts.default_branch)
+        policy = effective(record.policy, workflow_file.with_issue(current.workflow, issue))
+        gone = "the issue is closed" if not issue.open else ""
+        if not gone and not current.blocks:
+            gone = await files.mismatch(current, issue)
         learnings = await self.store.learnings.latest(request.issue.repo, LEARNINGS_IN_PROMPT)
         return tasks.Opened(
-            refusal=await refusal(self.forge, issue, policy),
-            gone="" if issue.open else "the issue is closed",
+            refusal=await refusal(self.forge, issue, policy) or (current.problem if current.blocks else ""),
+            gone=gone,
             title=bounded(issue.title, TITLE_LIMIT),
             body=bounded(issue.body, BODY_LIMIT),
             author=issue.author,
             url=issue.html_url,
             labels=issue.labels,
             policy=policy,
-            mode=policy.approval_mode or await self.fleet_mode(),
+            mode=mode_of_run(policy, policy.approval_mode or await self.fleet_mode()),
             judge=self.defaults.judge,
             backend=policy.agent or self.defaults.backend,
             base_branch=policy.base_branch or facts.default_branch,

@@ -76,6 +76,28 @@ CLAIM_HOST: Final[AgentsOptions] = {
 }
 """No overall limit: when every host is full or away, the run waits for one, and `fettle explain` says so."""
 
+
+class LocalOptions(TypedDict):
+    """A row for a call that is made within a workflow task: one event, and no retry of its own."""
+
+    start_to_close_timeout: timedelta
+    retry_policy: common.RetryPolicy
+
+
+AT_ONCE: Final[LocalOptions] = {
+    "start_to_close_timeout": 5 * SECOND,
+    "retry_policy": common.RetryPolicy(maximum_attempts=1),
+}
+"""The pool answers within milliseconds; when it does not, or says 'wait', the same call is made durably."""
+
+BEGIN_TURN: Final[Options] = {
+    "start_to_close_timeout": 30 * SECOND,
+    "retry_policy": common.RetryPolicy(initial_interval=2 * SECOND, backoff_coefficient=1.5, maximum_interval=MINUTE),
+    "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+}
+"""No overall limit: a turn waits for its slot, its budget or its provider as long as it takes, at no cost and without
+an event; what is known of the end of the wait comes with the refusal."""
+
 HOST: Final[Options] = {
     "start_to_close_timeout": 5 * MINUTE,
     "schedule_to_start_timeout": 2 * MINUTE,
@@ -97,14 +119,15 @@ VERIFY: Final[Options] = {
 """The command's own limit is the policy's; this one only catches a lost worker."""
 
 _RUN_AGENT: Final[Options] = {
-    "schedule_to_start_timeout": 2 * MINUTE,
+    "schedule_to_start_timeout": 20 * SECOND,
     "heartbeat_timeout": 15 * SECOND,
     "retry_policy": common.RetryPolicy(
         initial_interval=SECOND, maximum_interval=30 * SECOND, non_retryable_error_types=_AGENT_TYPES
     ),
     "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
 }
-"""Fifteen seconds of silence mean the worker is gone; cancellation waits until the agent's last process is."""
+"""Fifteen seconds of silence mean the worker is gone; after twenty more without it on its queue another host goes on
+from the newest checkpoint, which is cheap. Cancellation waits until the agent's last process is gone."""
 
 CLEAN_UP: Final[Options] = {
     "start_to_close_timeout": 2 * MINUTE,

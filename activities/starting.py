@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from temporalio import activity, client, common, service
 
+from activities import intake_pace, workflow_file
 from domain import intake, refs, run, tasks, triage, wire
 from integrations.forge.port import Forge
 
@@ -14,13 +15,17 @@ PHASE = common.SearchAttributeKey.for_keyword(wire.SA_PHASE)
 NEEDS_HUMAN = common.SearchAttributeKey.for_bool(wire.SA_NEEDS_HUMAN)
 
 
+GENERATION = 2
+"""Of new runs, see `run.State.generation`. It grows when the steps of a run change, and is then recorded with it."""
+
+
 async def start_issue_run(
     temporal: client.Client, issue: refs.Issue, *, asked_by: str, title: str = "", fresh: bool = False
 ) -> client.WorkflowHandle[object, object]:
     """Start the run of an issue, or find the one that is open: the workflow id is the dedupe key."""
     return await temporal.start_workflow(
         wire.ISSUE_WORKFLOW,
-        run.State(issue=issue, asked_by=asked_by, title=title, fresh=fresh),
+        run.State(issue=issue, generation=GENERATION, asked_by=asked_by, title=title, fresh=fresh),
         id=issue.workflow_id,
         task_queue=wire.CONTROL_QUEUE,
         id_conflict_policy=common.WorkflowIDConflictPolicy.USE_EXISTING,
@@ -42,22 +47,44 @@ async def start_issue_run(
 
 @dataclass(frozen=True)
 class StartingActivities:
+    """`files` None: no repository has a file that says which issues it means."""
+
     forge: Forge
     temporal: client.Client
+    files: workflow_file.WorkflowFiles | None = None
+    interval: timedelta = timedelta(seconds=30)
+    """The installation's; a repository may ask for a longer one."""
 
     @activity.defn(name=wire.START_RUNS)
     async def start_runs(self, request: intake.IntakeRequest) -> tasks.IntakeResult:
-        """Start a run for every open issue that carries the trigger label. Running twice is safe: the label is the
-        truth, read afresh, and a run that is open is found by its id."""
+        """Start a run for every open issue that carries the trigger label and that the repository's WORKFLOW.md means.
+        Running twice is safe: the label is the truth, read afresh, and a run that is open is found by its id."""
+        current = await self._file(request.repo)
         found = await self.forge.open_issues(request.repo, label=request.label)
         started, skipped = [], []
         for issue in found:
-            if triage.may_start(issue.labels, is_open=issue.open):
-                await start_issue_run(self.temporal, issue.ref, asked_by="intake", title=issue.title)
-                started.append(str(issue.ref))
-            else:
-                skipped.append(str(issue.ref))
-        return tasks.IntakeResult(seen=len(found), started=tuple(started[:50]), skipped=tuple(skipped[:50]))
+            why = "" if triage.may_start(issue.labels, is_open=issue.open) else "closed or without the label by now"
+            if not why and self.files is not None:
+                why = await self.files.mismatch(current, issue)
+            if why:
+                skipped.append(f"{issue.ref}: {why}"[:300])
+                continue
+            await start_issue_run(self.temporal, issue.ref, asked_by="intake", title=issue.title)
+            started.append(str(issue.ref))
+        return tasks.IntakeResult(
+            seen=len(found), started=tuple(started[:50]), skipped=tuple(skipped[:50]), problem=current.problem
+        )
+
+    async def _file(self, repo: refs.Repository) -> workflow_file.Current:
+        """Read at every look, as the pace of the looks may have changed as well."""
+        record = await self.files.store.repositories.get(repo) if self.files else None
+        if self.files is None or record is None:
+            return workflow_file.Current()
+        current = await self.files.current(repo, record.policy)
+        wished = current.workflow.poll_seconds if current.workflow else None
+        if not current.blocks:
+            await intake_pace.align(self.temporal, repo, max(self.interval, timedelta(seconds=wished or 0)))
+        return current
 
 
 async def is_open(temporal: client.Client, workflow_id: str) -> bool:

@@ -38,6 +38,8 @@ class Record(BaseModel):
     cost_before_round: float | None = None
     cost: float | None = None
     """Total of the session as far as it is known, USD."""
+    usage_before_round: agent.Usage | None = None
+    usage: agent.Usage | None = None
     holder: str = ""
     """Activity id and attempt, for people."""
     boot: str = ""
@@ -58,7 +60,7 @@ class Fence:
         again = record.launched and (record.round == number or not record.finished)
         if record.round != number:
             record.round, record.launched = number, False
-            record.cost_before_round = record.cost
+            record.cost_before_round, record.usage_before_round = record.cost, record.usage
         record.finished = False
         record.holder = holder
         return again
@@ -69,6 +71,21 @@ class Fence:
         self.record.boot = proc.boot_id()
         self.record.processes = tuple((each.pid, each.started) for each in processes if each is not None)
         self.save()
+
+    @property
+    def is_new(self) -> bool:
+        """Whether this host has run nothing of the session yet."""
+        return not self.record.round
+
+    def adopt(self, progress: agent.Progress) -> None:
+        """Go on counting where another host was."""
+        self.record.cost, self.record.usage = progress.cost_usd, progress.usage
+
+    def also_known_as(self, session: agent.Session) -> None:
+        """The CLI has given the session a name of its own: who asks for that one finds the same totals."""
+        other = self._path.with_name(f"{_name(session)}.json")
+        if other != self._path:
+            Fence(other, self.record.model_copy(update={"processes": ()})).save()
 
     def save(self) -> None:
         fresh = self._path.with_suffix(".new")
@@ -88,7 +105,7 @@ async def hold(
     """
     folder = state_dir / "sessions"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    name = hashlib.sha256(f"{session.backend}:{session.id}".encode()).hexdigest()[:32]
+    name = _name(session)
     path = folder / f"{name}.json"
     lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -101,6 +118,10 @@ async def hold(
         fence.save()
     finally:
         os.close(lock)
+
+
+def _name(session: agent.Session) -> str:
+    return hashlib.sha256(f"{session.backend}:{session.id}".encode()).hexdigest()[:32]
 
 
 async def sweep(*places: Path) -> None:

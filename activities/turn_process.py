@@ -6,19 +6,16 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+from activities import turn_watch
 from domain import agent, errors
 from integrations.agent import port
-from sandbox import proc, process
+from sandbox import process
 
 _EVENTS_KEPT: Final = 2000
 _TEXT_KEPT: Final = 8000
 _STDERR_KEPT: Final = 16_000
-_BUSY_SHARE: Final = 0.05
-"""A process tree that uses less of one CPU only turns its timers; 5 % is a compiler on a starved host."""
-_BUSY_BYTES: Final = 256 * 1024
-"""Read and written between two looks. Below that it may be a keep-alive."""
 
 
 class WorkerStopping(Exception):
@@ -60,32 +57,44 @@ class Supervisor:
         self._on_start = on_start
         self._on_event = on_event
         self._events: collections.deque[agent.Event] = collections.deque(maxlen=_EVENTS_KEPT)
-        self._clock = asyncio.get_running_loop().time
-        self._last_sign = self._clock()
+        self._watcher: turn_watch.Watcher | None = None
 
-    async def run(self, stopping: "asyncio.Future[None]") -> Ended:
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """The calls whose answers are due, in the CLI's words."""
+        return self._watcher.vigil.calls if self._watcher else ()
+
+    async def run(self, stopping: "asyncio.Future[None]", given_up: "asyncio.Future[errors.AgentError]") -> Ended:
         """Start, watch, and wait for the end.
 
         Args:
-            stopping: Done when the worker begins to shut down.
+            stopping: Done when the process must end now, because the worker does.
+            given_up: Done with the reason when the process must end now for another one.
 
         Raises:
             AgentUnavailable: the program cannot be started.
-            AgentStalled: neither output nor work for the silence limit.
+            AgentStalled: no first line in time, neither output nor work for the silence limit, or stopped.
             AgentTimedOut: the total limit has passed.
             WorkerStopping: `stopping` was done first.
+            AgentError: what `given_up` was done with.
         """
         assert self._spec.stderr is not None
         with suppress(FileNotFoundError):
             self._spec.stderr.unlink()
         running = await process.ConfinedProcess.start(self._spec)
-        reading = asyncio.create_task(self._read(running))
+        watcher = self._watcher = turn_watch.Watcher(
+            running.launcher, self._bounds, usage=running.usage, complained=self._stderr_size
+        )
+        reading = asyncio.create_task(self._read(running, watcher))
         try:
             self._on_start(running)
-            await self._watch(running, reading, stopping)
+            watcher.start()
+            await self._ended(reading, watcher, stopping, given_up)
         except BaseException:
             await process.uncancelled(self._stop(running, reading))
             raise
+        finally:
+            await process.uncancelled(watcher.end())
         status = await running.close(0)
         return Ended(tuple(self._events), status, self.stderr())
 
@@ -100,45 +109,38 @@ class Supervisor:
             return self._spec.stderr.stat().st_size
         return 0
 
-    async def _read(self, running: process.ConfinedProcess) -> None:
+    async def _read(self, running: process.ConfinedProcess, watcher: turn_watch.Watcher) -> None:
         async for line in running.lines(self._log.write):
-            self._last_sign = self._clock()
+            watcher.heard()
             for event in self._backend.parse(line):
                 kept = event.model_copy(update={"text": event.text[:_TEXT_KEPT]})
                 self._events.append(kept)
+                watcher.vigil.saw(kept)
                 self._on_event(kept)
         await running.wait()
 
-    async def _watch(
-        self, running: process.ConfinedProcess, reading: "asyncio.Task[None]", stopping: "asyncio.Future[None]"
+    async def _ended(
+        self,
+        reading: "asyncio.Task[None]",
+        watcher: turn_watch.Watcher,
+        stopping: "asyncio.Future[None]",
+        given_up: "asyncio.Future[errors.AgentError]",
     ) -> None:
-        started = looked = self._clock()
-        used, complained = running.usage(), self._stderr_size()
-        tick = min(max(self._bounds.silence_seconds / 4, 0.1), 5.0)
-        while True:
-            left = max(0.0, started + self._bounds.total_seconds - self._clock())
-            await asyncio.wait({reading, stopping}, timeout=min(tick, left), return_when=asyncio.FIRST_COMPLETED)
-            if reading.done():
-                return reading.result()
-            if stopping.done():
-                raise WorkerStopping
-            now, usage, said = self._clock(), running.usage(), self._stderr_size()
-            if said != complained or _worked(used, usage, now - looked):
-                self._last_sign = now
-            used, looked, complained = usage, now, said
-            if now - started >= self._bounds.total_seconds:
-                raise errors.AgentTimedOut(
-                    f"the turn has taken {now - started:.0f} s, its limit is {self._bounds.total_seconds:.0f} s: "
-                    "it was stopped and can be resumed; raise turn_seconds in the policy if the task needs longer"
-                )
-            if now - self._last_sign >= self._bounds.silence_seconds:
-                raise errors.AgentStalled(
-                    f"the agent printed nothing and did no work for {now - self._last_sign:.0f} s, its limit is "
-                    f"{self._bounds.silence_seconds:.0f} s: it was stopped and can be resumed"
-                )
+        signs: set[asyncio.Future[Any]] = {reading, watcher.found, stopping, given_up}
+        await asyncio.wait(signs, return_when=asyncio.FIRST_COMPLETED)
+        watcher.taken()
+        if reading.done():
+            return reading.result()
+        if given_up.done():
+            raise given_up.result()
+        if watcher.found.done():
+            raise watcher.found.result()
+        raise WorkerStopping
 
     async def _stop(self, running: process.ConfinedProcess, reading: "asyncio.Task[None]") -> None:
         """Read on while it stops: its last lines say what it had done."""
+        if running.launcher is not None:
+            turn_watch.wake(running.launcher)
         await running.stop(self._bounds.stop_grace_seconds)
         # With every process gone the output has an end, so this is short; it is bounded in case of the unforeseen.
         await asyncio.wait({reading}, timeout=2)
@@ -152,8 +154,3 @@ def exit_code_of(status: process.Status) -> int | None:
     if status.exit_code is None and status.signal == signal.SIGTERM:
         return 128 + signal.SIGTERM
     return status.exit_code
-
-
-def _worked(before: proc.Usage, after: proc.Usage, seconds: float) -> bool:
-    cpu = after.cpu_seconds - before.cpu_seconds
-    return cpu >= max(_BUSY_SHARE * seconds, 0.02) or after.io_bytes - before.io_bytes >= _BUSY_BYTES

@@ -1,4 +1,4 @@
-"""Verify a commit: run the repository's own command on a clean checkout, in an environment of its own."""
+"""Verify a commit: run the repository's own command on a clean checkout, confined as an agent is."""
 
 import asyncio
 import os
@@ -6,18 +6,19 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from temporalio import activity
 
-from activities import artifact_store, heartbeats, worktree
+from activities import artifact_store, egress, heartbeats, worktree
 from domain import errors, refs, safety, wire, work
 from integrations.forge.port import Forge
 from integrations.git import clones, mirror, names
 from sandbox import environment, limits, process
+from sandbox import spec as spec_
 
 _TAIL_CHARACTERS: Final = 3000
 _MOST_LOG_BYTES: Final = 8 * 1024 * 1024
@@ -27,9 +28,19 @@ _ONE_OUTPUT: Final = 'exec bash -c "$1" 2>&1'
 
 @dataclass(frozen=True)
 class _Checkout:
-    files: Path
-    home: Path
-    tmp: Path
+    attempt: Path
+
+    @property
+    def files(self) -> Path:
+        return self.attempt / "repo"
+
+    @property
+    def home(self) -> Path:
+        return self.attempt / "home"
+
+    @property
+    def tmp(self) -> Path:
+        return self.attempt / "tmp"
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,8 @@ class VerificationActivities:
     """Verifies on this host.
 
     Args:
+        level: What confines the command: it comes with the commit, so it is no better known than the agent.
+        way_out: What it may reach, such as package registries. None: what the level leaves open.
         pass_environment: Names of the worker's environment that the command gets beside PATH and LANG.
     """
 
@@ -44,6 +57,8 @@ class VerificationActivities:
     mirrors: mirror.Mirrors
     store: artifact_store.ArtifactStore
     redactor: safety.Redactor
+    level: spec_.Level
+    way_out: egress.Egress | None = None
     identity: clones.Identity = field(default_factory=clones.Identity)
     rlimits: limits.ProcessLimits = field(default_factory=limits.ProcessLimits)
     pass_environment: tuple[str, ...] = ()
@@ -55,17 +70,18 @@ class VerificationActivities:
 
         Raises:
             GitFailed: the commit could not be checked out.
+            AgentUnavailable: the sandbox does not work on this host.
         """
         async with heartbeats.beating():
             source = self.mirrors.of(request.repo)
             await self._have(source, request.repo, request.sha)
-            async with self._checkout(source, request) as checkout:
+            async with self._checkout(source, request) as checkout, AsyncExitStack() as stack:
+                spec = await self._spec(stack, request, checkout)
                 began = time.monotonic()
-                done = await process.capture(
-                    self._spec(request.command, checkout), seconds=request.timeout_seconds, most=_MOST_LOG_BYTES
-                )
+                done = await process.capture(spec, seconds=request.timeout_seconds, most=_MOST_LOG_BYTES)
                 seconds = time.monotonic() - began
-        output = self.redactor.redact(done.stdout.decode("utf-8", "replace"))
+        said = done.stdout + _ending(done)
+        output = self.redactor.redact(said.decode("utf-8", "replace"))
         code = done.status.exit_code
         passed = code == 0 and not done.timed_out
         how = "passed" if passed else f"timed out after {seconds:.0f} s" if done.timed_out else f"exit code {code}"
@@ -80,18 +96,30 @@ class VerificationActivities:
             log=log,
         )
 
-    def _spec(self, command: str, checkout: _Checkout) -> process.Spec:
+    async def _spec(self, stack: AsyncExitStack, request: work.VerifyCommit, checkout: _Checkout) -> process.Spec:
+        way = None
+        if self.way_out is not None:
+            opened = self.way_out.opened(
+                request.run, f"verify-{names.short(request.sha)}", checkout.attempt, isolated=self.level.own_network
+            )
+            way = await stack.enter_async_context(opened)
         # The interpreter that runs the worker comes first, so that `python3` means the same on every host.
         path = f"{Path(sys.executable).parent}:{os.environ.get('PATH') or environment.DEFAULT_PATH}"
         env = environment.build(
             home=checkout.home,
             tmp=checkout.tmp,
             host={**os.environ, "PATH": path},
-            passed=self.pass_environment,
-            fixed={"CI": "true"},
+            passed=way.passed(self.pass_environment) if way else self.pass_environment,
+            fixed={"CI": "true", **(way.variables if way else {})},
         )
         return process.Spec(
-            argv=("bash", "-c", _ONE_OUTPUT, "verify", command), env=env, cwd=checkout.files, rlimits=self.rlimits
+            argv=("bash", "-c", _ONE_OUTPUT, "verify", request.command),
+            env=env,
+            cwd=checkout.files,
+            rlimits=self.rlimits,
+            level=self.level,
+            places=spec_.Places(home=checkout.home, tmp=checkout.tmp, work=checkout.files),
+            network=way.socket if way else None,
         )
 
     async def _have(self, source: mirror.Mirror, repo: refs.Repository, sha: str) -> None:
@@ -112,10 +140,17 @@ class VerificationActivities:
         folder.mkdir(mode=0o700, parents=True)
         try:
             attempt = Path(tempfile.mkdtemp(dir=folder))
-            checkout = _Checkout(attempt / "repo", attempt / "home", attempt / "tmp")
+            checkout = _Checkout(attempt)
             for each in (checkout.files, checkout.home, checkout.tmp):
                 each.mkdir()
             await clones.check_out_alone(source, checkout.files, request.sha, self.identity)
             yield checkout
         finally:
             await process.uncancelled(asyncio.to_thread(clones.remove_tree, folder))
+
+
+def _ending(done: process.Completed) -> bytes:
+    """Why it was ended, when a limit did it, and what the sandbox itself complained about: the command's own error
+    output is in its output."""
+    complaint = done.stderr.strip()
+    return b"\n" + complaint[-_TAIL_CHARACTERS:] + b"\n" if complaint else b""

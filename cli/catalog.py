@@ -93,6 +93,22 @@ COMMANDS: Final = (
         _STEER,
     ),
     Entry(
+        "takeover",
+        "cli.commands.takeover",
+        "takeover",
+        "Take a run's worktree and session over, at a safe point.",
+        "fettle takeover acme/api#12",
+        _STEER,
+    ),
+    Entry(
+        "handback",
+        "cli.commands.handback",
+        "handback",
+        "Hand a run back that you had taken over; your changes are recorded.",
+        'fettle handback acme/api#12 --note "fixed the rounding by hand"',
+        _STEER,
+    ),
+    Entry(
         "hold",
         "cli.commands.hold",
         "hold",
@@ -148,6 +164,14 @@ COMMANDS: Final = (
         "doctor",
         "Check this installation and say what to do about each problem.",
         "fettle doctor",
+        _OPERATE,
+    ),
+    Entry(
+        "hosts",
+        "cli.commands.hosts",
+        "hosts",
+        "List the agent hosts with their slots, runs, agents and sandbox.",
+        "fettle hosts",
         _OPERATE,
     ),
     Entry(
@@ -222,6 +246,13 @@ COMMANDS: Final = (
         "change",
         "Change settings of a repository; runs that started keep theirs.",
         "fettle repo set acme/api --max-in-flight 2",
+    ),
+    Entry(
+        "repo check",
+        "cli.commands.repo",
+        "check",
+        "Check a WORKFLOW.md: every mistake with its line.",
+        "fettle repo check .",
     ),
     Entry(
         "repo remove",

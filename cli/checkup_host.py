@@ -1,6 +1,7 @@
 """Checks of this machine: interpreter, programs, folders, agents."""
 
 import asyncio
+import dataclasses
 import os
 import platform
 import re
@@ -12,7 +13,9 @@ from typing import Final
 
 from cli.checkup import Check, Probe, fail, ok, warn
 from integrations.agent import registry
-from workers import agents, embedded, settings
+from sandbox import levels
+from sandbox import spec as sandbox_spec
+from workers import agents, confinement, embedded, settings
 
 _PYTHON: Final = (3, 11)
 _GIT: Final = (2, 38)
@@ -92,6 +95,44 @@ async def _agents(config: settings.Settings) -> list[Check]:
     return checks
 
 
+async def _sandbox(config: settings.Settings) -> list[Check]:
+    """A row a level; each is tried here, in a directory that is gone afterwards where the host's own is not made."""
+    with tempfile.TemporaryDirectory(prefix="fettle-doctor-") as folder:
+        os.chmod(folder, 0o711)  # an account of its own has to get in
+        state = config.host_state_dir if config.host_state_dir.is_dir() else Path(folder)
+        tries = dataclasses.replace(confinement.config(config), state=state)
+        found = [await levels.tried(tries, name) for name in levels.NAMES]
+    return [_level(config, name, tried) for name, tried in zip(levels.NAMES, found, strict=True)]
+
+
+def _level(config: settings.Settings, name: levels.Name, tried: levels.Tried) -> Check:
+    """Only the level that is set can be wrong, and only where agents have run is that a failure."""
+    row = f"sandbox {name}"
+    if name != config.sandbox:
+        said = "confines nothing" if name == "none" else tried.why_not or _works(tried)
+        return ok(row, f"not set; {said}")
+    if tried.why_not:
+        wrong = fail if (config.host_state_dir / "host-id").exists() else warn
+        advice = "correct that, or set FETTLE_SANDBOX to a level that works; until then this host starts no agent"
+        return wrong(row, f"is set, and does not work here: {tried.why_not}", advice)
+    if name == "none":
+        advice = (
+            "FETTLE_SANDBOX=bubblewrap confines them; none is for agents of your own, or a host made for this alone"
+        )
+        return warn(row, "is set: agents have every right of this account", advice)
+    missing = [wall.value for wall in sandbox_spec.Wall if wall not in tried.level.walls]
+    if missing:
+        return warn(row, f"is set; {_works(tried)}; it does not stop {'; '.join(missing)}", "see whether another works")
+    if name == "bubblewrap" and os.geteuid() == 0:
+        advice = "run the agent host as a user of its own: what got out of the sandbox would be root"
+        return warn(row, f"is set; {_works(tried)}; this is root", advice)
+    return ok(row, f"is set; {_works(tried)}")
+
+
+def _works(tried: levels.Tried) -> str:
+    return f"works{f', {tried.note}' if tried.note else ''}"
+
+
 async def _output(*argv: str) -> str:
     """First line that the program prints; empty when it fails or hangs."""
     process = await asyncio.create_subprocess_exec(
@@ -118,5 +159,6 @@ PROBES: Final[tuple[tuple[str, Probe], ...]] = (
     ("temporal program", _temporal_cli),
     ("state directory", _state),
     ("disk", _disk),
+    ("sandbox", _sandbox),
     ("agents", _agents),
 )

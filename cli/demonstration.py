@@ -5,9 +5,9 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from cli import background, failures, render, sample, story, trial
+from cli import background, failures, render, sample, story, trial, walls
 from domain.policy import ApprovalMode, RepositoryPolicy
-from workers import connection, embedded_forge, state_directory
+from workers import connection, embedded_forge, settings, state_directory
 
 SCRIPTED_SECONDS: Final = 180.0
 AGENT_SECONDS: Final = 3600.0
@@ -26,10 +26,14 @@ def demonstrate(state: Path | None, agent: str, *, keep: bool, as_json: bool) ->
         failures.Failed: it was not merged; the message says why and where the logs are.
     """
     folder = state_directory.prepare(state or Path(tempfile.mkdtemp(prefix="fettle-demo-")))
-    background.isolate(_environment(folder, agent))
+    background.isolate(background.clean_environment({"FETTLE_STATE_DIR": str(folder)}))
+    known = settings.load()
+    around = connection.run(walls.for_our_own(known) if agent == "scripted" else walls.for_a_model(known))
+    environment = _environment(folder, agent, walls.variables(known, around))
+    background.isolate(environment)
     merged = False
     try:
-        result, made = connection.run(trial.play(_plan(folder, agent, keep=keep)))
+        result, made = connection.run(trial.play(_plan(folder, agent, around, environment, keep=keep)))
         merged = result.outcome == "merged"
         _report(result, made, keep=keep)
         if as_json:
@@ -47,9 +51,10 @@ def demonstrate(state: Path | None, agent: str, *, keep: bool, as_json: bool) ->
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _environment(folder: Path, agent: str) -> dict[str, str]:
+def _environment(folder: Path, agent: str, sandbox: dict[str, str]) -> dict[str, str]:
     return background.clean_environment(
         {
+            **sandbox,
             "FETTLE_STATE_DIR": str(folder),
             "FETTLE_DEFAULT_AGENT": agent,
             "FETTLE_SCRIPTED": str(sample.script()),
@@ -59,7 +64,7 @@ def _environment(folder: Path, agent: str) -> dict[str, str]:
     )
 
 
-def _plan(folder: Path, agent: str, *, keep: bool) -> trial.Plan:
+def _plan(folder: Path, agent: str, around: walls.Walls, environment: dict[str, str], *, keep: bool) -> trial.Plan:
     async def file(floor: trial.Floor) -> trial.Filed:
         person = await sample.seed(floor.made.forge_url, embedded_forge.admin_token(floor.made.state))
         policy = RepositoryPolicy(
@@ -71,8 +76,9 @@ def _plan(folder: Path, agent: str, *, keep: bool) -> trial.Plan:
     return trial.Plan(
         heading=f"Fettle demo: an issue in {sample.REPO}, up to its merge",
         agent=_AGENTS[agent],
+        around=around.words,
         state=folder,
-        environment=_environment(folder, agent),
+        environment=environment,
         seconds=SCRIPTED_SECONDS if agent == "scripted" else AGENT_SECONDS,
         file=file,
         keep=keep,

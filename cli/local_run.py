@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from cli import background, checkout, failures, render, story, trial
+from cli import background, checkout, failures, render, story, trial, walls
 from domain import refs
 from domain.policy import ApprovalMode, NoChecks, RepositoryPolicy
 from integrations.agent import registry
@@ -53,7 +53,10 @@ def take_on(asked: Asked, *, as_json: bool) -> None:
     folder = state_directory.prepare(asked.state or known.state_dir / FOLDER)
     agent = _agent(asked, known, join=background.running(folder) is not None)
     _say(mine, asked)
-    environment = background.clean_environment(_variables(folder, agent, asked, known))
+    around = connection.run(walls.for_our_own(known) if agent == "scripted" else walls.for_a_model(known))
+    environment = background.clean_environment(
+        {**_variables(folder, agent, asked, known), **walls.variables(known, around)}
+    )
     background.isolate(environment)
     repo: list[refs.Repository] = []
     kept: list[Path] = []
@@ -72,6 +75,7 @@ def take_on(asked: Asked, *, as_json: bool) -> None:
     plan = trial.Plan(
         heading=f"{asked.title}, in a copy of {mine.path}",
         agent="scripted (plays a script; no model is called)" if agent == "scripted" else agent,
+        around=around.words,
         state=folder,
         environment=environment,
         seconds=asked.minutes * 60,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from cli import failures, listing, render, runs, transcript
+from cli import failures, listing, milestones, render, runs, transcript
 from domain import refs
 from workers import settings
 
@@ -45,6 +45,7 @@ async def _follow(
 ) -> None:
     """A turn is over when a later one has begun, or when the run has ended."""
     loop = asyncio.get_running_loop()
+    aside = milestones.Milestones(client, issue)
     tap, ask_at, ended = transcript.Tap(artifacts / transcript.key(issue, turn)), loop.time(), False
     while True:
         later = transcript.after(artifacts, issue, turn)
@@ -61,6 +62,8 @@ async def _follow(
             return
         if loop.time() >= ask_at:
             ended = (await runs.describe(client, issue)).status is not WorkflowExecutionStatus.RUNNING
+            for line in await aside.look():
+                render.progress(f"--- {line}")
             ask_at = loop.time() + _ASK_SECONDS
         if not ended:
             await asyncio.sleep(_POLL_SECONDS)

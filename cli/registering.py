@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import pydantic
 from temporalio.client import Client
@@ -15,7 +15,10 @@ from domain import errors, refs, wire
 from domain.policy import RepositoryPolicy
 from integrations.forge.github import GitHub
 from store.repositories import Registration
+from store.workflow_files import Kept
 from workers import schedules, settings
+
+_SNAPSHOT: Final = "workflow"
 
 
 def given(others: Sequence[str], **named: Any) -> dict[str, Any]:
@@ -96,23 +99,33 @@ def list_all(*, as_json: bool) -> None:
 def show(repo: str, *, as_json: bool) -> None:
     ref, config = names.repository(repo), settings.load()
 
-    async def work(client: Client) -> tuple[Registration, scheduling.Shown | None]:
+    async def work(client: Client) -> tuple[Registration, scheduling.Shown | None, Kept | None]:
         registration = await _registered(ref, config)
-        return registration, await scheduling.find(client, schedules.intake_id(registration.ref))
+        async with outside.store(config) as store:
+            kept = await store.workflow_files.get(registration.ref)
+        return registration, await scheduling.find(client, schedules.intake_id(registration.ref)), kept
 
-    registration, schedule = session.call(work)
+    registration, schedule, kept = session.call(work)
     if as_json:
-        render.emit_json(_shown(registration, schedule))
+        render.emit_json(_shown(registration, schedule) | {"workflow_file": _file(kept)})
         return
     own = registration.policy.model_fields_set
     rows = [
         (key, json.dumps(value), "set" if key in own else "default")
-        for key, value in registration.policy.model_dump(mode="json").items()
+        for key, value in registration.policy.model_dump(mode="json", exclude={_SNAPSHOT}).items()
     ]
     out = render.printer()
     out.print(f"{registration.ref}, registered {render.moment(registration.added_at)}")
     out.print(render.grid(("key", "value", "from"), rows))
     out.print(scheduling.table([schedule] if schedule else []))
+    if kept:
+        used = f"{kept.source}, read {render.moment(kept.read_at)}" if kept.text is not None else "none: no run starts"
+        out.print(render.facts([("workflow file", used), ("problem", kept.problem)]))
+
+
+def _file(kept: Kept | None) -> dict[str, Any] | None:
+    """What is known of the repository's own file; its text is in the repository."""
+    return kept.model_dump(mode="json", exclude={"repo", "text"}) | {"usable": kept.text is not None} if kept else None
 
 
 def remove(repo: str, *, as_json: bool) -> None:
@@ -123,6 +136,7 @@ def remove(repo: str, *, as_json: bool) -> None:
         await schedules.remove_intake(client, registration.ref)  # first: without it nothing starts new runs
         async with outside.store(config) as store:
             await store.repositories.remove(registration.ref)
+            await store.workflow_files.forget(registration.ref)
         return registration.ref
 
     gone = session.call(work)
@@ -159,6 +173,11 @@ async def _registered(ref: refs.Repository, config: settings.Settings) -> Regist
 
 def _policy(base: RepositoryPolicy, changes: dict[str, Any]) -> RepositoryPolicy:
     """Raises failures.Usage with the key, what it was given and what is wrong with that."""
+    if _SNAPSHOT in changes:
+        raise failures.Usage(
+            f"'{_SNAPSHOT}' is what a run finds in the repository's own file, nobody sets it: "
+            "change that file, or name another one with workflow_file"
+        )
     try:
         return RepositoryPolicy.model_validate({**base.model_dump(exclude_unset=True), **changes})
     except pydantic.ValidationError as wrong:
@@ -167,7 +186,7 @@ def _policy(base: RepositoryPolicy, changes: dict[str, Any]) -> RepositoryPolicy
         ]
         raise failures.Usage(
             f"the policy is not accepted ({'; '.join(problems)}): correct it; the keys are "
-            f"{', '.join(RepositoryPolicy.model_fields)}"
+            f"{', '.join(key for key in RepositoryPolicy.model_fields if key != _SNAPSHOT)}"
         ) from wrong
 
 

@@ -90,6 +90,18 @@ def decide(
     _tell(session.call(work), as_json=as_json)
 
 
+def answer(run: str, *, action: str, allow: bool, note: str, as_json: bool) -> None:
+    """Allow or refuse exactly one call of the agent; saying the same twice counts once."""
+
+    async def work(client: Client) -> State:
+        issue = await listing.find(client, run)
+        decision = checked(lambda: Decision(by=session.operator(), approve=allow, action=action, note=note))
+        key = f"{'allow' if allow else 'refuse'}:{action}"
+        return await runs.update(client, issue, wire.DECIDE, decision, key=key)
+
+    _tell(session.call(work), as_json=as_json)
+
+
 def _seen(state: State, verb: str, note: str, confirm: Callable[[str], bool] | None) -> str:
     """The head that the decision is about; empty where there is no commit yet."""
     if state.change is None or steps.next_step(state) is steps.Step.AWAIT_DISPATCH:

@@ -70,6 +70,8 @@ class Story:
 
     heading: str
     agent: str
+    around: str = ""
+    """What confines the agent."""
     links: dict[str, str] = field(default_factory=dict)
     processes: dict[str, str] = field(default_factory=dict)
     state: State | None = None
@@ -102,6 +104,8 @@ class Teller(AbstractContextManager["Teller"]):
         (self._live or nullcontext()).__enter__()
         if self._live is None:
             self._line(f"{self.story.heading}; agent: {self.story.agent}")
+            if self.story.around:
+                self._line(self.story.around)
         return self
 
     def __exit__(self, *failure: Any) -> None:
@@ -148,6 +152,8 @@ class Teller(AbstractContextManager["Teller"]):
         heading = text.Text(render.clean(story.heading), style="bold")
         whole.add_row(heading.append(f"   {time.monotonic() - self._began:.0f} s", style="dim"))
         whole.add_row(text.Text(f"agent: {render.clean(story.agent)}", style="yellow"))
+        if story.around:
+            whole.add_row(text.Text(render.clean(story.around), style="yellow"))
         if story.state is None:
             whole.add_row(self._starting())
         else:

@@ -18,7 +18,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError
 
 from cli import background, desk, failures, outside, runs, story, transcript
-from domain import agent, explain, refs, waits
+from domain import agent, explain, refs, waiting
 from domain.policy import RepositoryPolicy
 from domain.run import State
 from store import repositories
@@ -201,6 +201,8 @@ class Plan:
 
     heading: str
     agent: str
+    around: str
+    """What confines the agent, in words."""
     state: Path
     environment: Mapping[str, str]
     seconds: float
@@ -223,7 +225,7 @@ async def play(plan: Plan) -> tuple[Result, background.Installation]:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGHUP):  # they end a command as Ctrl-C does: through every clean-up
         loop.add_signal_handler(number, os.kill, os.getpid(), signal.SIGINT)
-    with story.Teller(story.Story(plan.heading, plan.agent)) as teller:
+    with story.Teller(story.Story(plan.heading, plan.agent, plan.around)) as teller:
         async with _installation(plan, teller) as made:
             client = await connection.connect("cli", address=made.temporal_address)
             async with desk.Desk(made.forge_url, embedded_forge.admin_token(made.state)) as at:
@@ -261,7 +263,7 @@ def _doing(state: State, folder: Path) -> tuple[str, str]:
     if state.phase.terminal:
         return "", ""
     why = explain.explain(state, datetime.now(UTC))
-    if why.whose_move is not waits.Mover.PERSON:
+    if why.whose_move is not waiting.Mover.PERSON:
         return why.waits_for, ""
     place = shlex.quote(str(folder))
     return why.waits_for, f"waits for {why.waits_for}: FETTLE_STATE_DIR={place} {why.next_command}"

@@ -234,9 +234,9 @@ def _rules(
     refused, forward = [], []
     for ref, sha in commands:
         if not ref.startswith("refs/heads/"):
-            if not ref.startswith("refs/tags/"):
-                refused.append((ref, "only branches and tags can be pushed"))
-            continue
+            if ref.startswith("refs/pull/"):
+                refused.append((ref, "deny updating a hidden ref"))
+            continue  # any other name space is the pusher's own, as on GitHub: no event follows, no rule guards it
         branch = ref.removeprefix("refs/heads/")
         rules = verdicts.protection(forge, repo["id"], branch)
         if rules is None:

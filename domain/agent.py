@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from domain import artifacts
 from domain.brief import Brief
+from domain.hooks import Hooks  # the module's name is a field below
 
 
 class Session(BaseModel):
@@ -32,9 +33,16 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
+    start_seconds: float = 180
+    """From the start of the process to its first line of output, whatever it does meanwhile."""
     silence_seconds: float = 600
+    """Without output, work, or a tool call whose answer is still due."""
     total_seconds: float = 3600
     stop_grace_seconds: float = 5
+    model_turns: int | None = None
+    """Answers of the model; on a hit the tools of the last one have run."""
+    cost_usd: float | None = None
+    """Of this process. A CLI that can stop by itself overshoots by one answer; the others do not look."""
 
 
 class Autonomy(enum.StrEnum):
@@ -121,6 +129,7 @@ class EventKind(enum.StrEnum):
     SESSION = "session"
     TEXT = "text"
     TOOL = "tool"
+    TOOL_RESULT = "tool_result"
     COST = "cost"
     RETRY = "retry"
     ERROR = "error"
@@ -145,6 +154,9 @@ class Event(BaseModel):
     retryable: bool = False
     retry_after_seconds: float | None = None
     denials: tuple[str, ...] = ()
+    tool_id: str = ""
+    """On a TOOL event: the call's id, when a TOOL_RESULT event with the same id tells its end. Until then the call is
+    in flight, and silence is no stall. Empty: its end is not told."""
     usage: Usage | None = None
     usage_is_of_session: bool = True
     """False: `usage` counts this process only."""
@@ -186,6 +198,12 @@ class TurnRequest(BaseModel):
     """JSON Schema that the final answer must satisfy; empty: free text."""
     appendix: str = ""
     """Text of the pool instance, put under a heading of its own after the prompt."""
+    hooks: Hooks = Hooks()
+    """Scripts of the repository's policy that run before and after the turn, where the agent runs."""
+    egress: tuple[str, ...] | None = None
+    """Hosts that the agent may reach, out of those that the installation allows. None: all of those."""
+    image: str = ""
+    """For the sandbox level `container`; empty: the host's default."""
     continuation: bool = False
     """The session goes on and only guidance is said; the task is not repeated."""
 
@@ -206,12 +224,16 @@ class TurnResult(BaseModel):
     seconds: float = 0
     transcript: artifacts.ArtifactRef | None = None
     question: Question | None = None
+    structured: str = ""
+    """The answer to `TurnRequest.answer_schema` as JSON text; it fits the schema."""
     capability: Capability = Capability()
     usage: Usage | None = None
     """Of this turn, lost attempts included."""
     wip_sha: str = ""
     """The commit on the run's work-in-progress ref that holds all of the turn's work, pushed before the turn is told
     as ended; empty when there was nothing to push."""
+    wip_note: str = ""
+    """Why that work is on this host alone, in a sentence; empty when it is not."""
     resumed_after_loss: bool = False
     """The turn was begun by an attempt that was lost, and this attempt continued its session."""
 
@@ -229,5 +251,7 @@ class Progress(BaseModel):
     usage: Usage | None = None
     tool: str = ""
     """What the agent does right now, in a few words."""
+    wip_sha: str = ""
+    """The newest work in progress that was pushed in this turn."""
     launched: bool = False
     """The agent's process was started at least once in this turn, so its session may exist."""

@@ -28,6 +28,20 @@ class Brief(BaseModel):
     feedback: str = ""
     """Only the newest of its kind; earlier feedback was acted on."""
     turn: int = Field(default=1, ge=1)
+    url: str = ""
+    labels: tuple[str, ...] = ()
+    priority: int | None = None
+    depends_on: tuple[int, ...] = ()
+    """Issues that had to be done before this one."""
+    state: str = "open"
+    assignees: tuple[str, ...] = ()
+    created_at: str = ""
+    updated_at: str = ""
+    skills: tuple[str, ...] = ()
+    """Names that the issue asks for, as `domain.skills` lets them through."""
+    template: str = ""
+    """The repository's own prompt; empty: Fettle's."""
+    template_source: str = ""
 
 
 def bounded(text: str, limit: int) -> str:

@@ -3,7 +3,21 @@
 from datetime import datetime
 
 from domain import errors, outcomes, steps
-from domain.run import Approval, Decision, Edit, Hold, HoldKind, HoldRequest, Phase, Reason, State, WorkOrder
+from domain.agent import Answer
+from domain.implement import Handback
+from domain.run import (
+    Approval,
+    Decision,
+    Edit,
+    Hold,
+    HoldKind,
+    HoldRequest,
+    Phase,
+    Reason,
+    State,
+    TakeoverRequest,
+    WorkOrder,
+)
 
 
 def check_decision(state: State, decision: Decision) -> None:
@@ -14,6 +28,9 @@ def check_decision(state: State, decision: Decision) -> None:
     """
     _check_running(state)
     step = _due_but_for_a_hold(state)
+    if decision.action or (step is steps.Step.AWAIT_ANSWER and decision.approve):
+        _check_answer(state, decision)
+        return
     if step is steps.Step.AWAIT_DISPATCH or (not decision.approve and state.change is None):
         return
     if state.change is None:
@@ -42,8 +59,28 @@ def check_decision(state: State, decision: Decision) -> None:
         )
 
 
+def _check_answer(state: State, decision: Decision) -> None:
+    asked = state.question.id if state.question and state.answer is None else ""
+    if asked and not decision.action:
+        raise errors.Refused(
+            f"{state.issue} waits for an answer to action {asked}, the decision names none: "
+            f"fettle approve {state.issue} --action {asked} (or reject)"
+        )
+    if decision.action != asked:
+        what = f"asks about action {asked}" if asked else f"asks about no action, it is {state.phase}"
+        raise errors.Refused(
+            f"{state.issue} {what}, the decision is about {decision.action}: see fettle explain {state.issue}"
+        )
+
+
 def decide(state: State, decision: Decision, at: datetime) -> None:
     """Record a decision that `check_decision` let through."""
+    if decision.action:
+        state.answer = Answer(question_id=decision.action, allow=decision.approve, by=decision.by, note=decision.note)
+        state.order = state.order or WorkOrder(reason=Reason.ANSWER)
+        if state.hold and state.hold.kind is HoldKind.ACTION_APPROVAL:
+            state.hold = None
+        return
     if not decision.approve:
         note = f": {decision.note}" if decision.note else ""
         outcomes.end(state, Phase.REJECTED, f"rejected by {decision.by}{note}")
@@ -64,6 +101,10 @@ def check_hold(state: State, request: HoldRequest) -> None:
     """Raises errors.Refused when the run has ended, or when it is held already. A hold after the merge was cleared is
     taken: it stops the run if that merge is not made, and is void if it is (`State.merge.cleared_sha` tells)."""
     _check_running(state)
+    if steps.taken_over(state):
+        raise errors.Refused(
+            f"{state.issue} is taken over, which stops it already: fettle handback {state.issue} lets it go on"
+        )
     if state.hold and steps.stands(state):
         raise errors.Refused(
             f"{state.issue} is already held by {state.hold.by} ({state.hold.kind}): fettle release {state.issue} first"
@@ -74,12 +115,59 @@ def hold(state: State, request: HoldRequest, at: datetime) -> None:
     state.hold = Hold(kind=HoldKind.USER, by=request.by, note=request.note, since=at)
 
 
+def check_takeover(state: State, request: TakeoverRequest) -> None:
+    """Raises errors.Refused when there is no worktree to take, when the run is ending or merging, or when somebody has
+    it already."""
+    _check_running(state)
+    if steps.taken_over(state):
+        raise errors.Refused(
+            f"{state.issue} is taken over by {state.hold.by if state.hold else 'somebody'} already: "
+            f"fettle handback {state.issue} first"
+        )
+    if steps.stands(state):
+        raise errors.Refused(f"{state.issue} is held: fettle release {state.issue}, then take it over")
+    if state.generation < 2:
+        raise errors.Refused(f"{state.issue} was started by an older release that knows no takeover: let it end")
+    if not state.admitted:
+        raise errors.Refused(
+            f"{state.issue} is {state.phase} and has no worktree yet: take it over when it is implementing or later"
+        )
+    if state.merge.cleared_sha:
+        raise errors.Refused(
+            f"the merge of {state.merge.cleared_sha} is under way: {state.issue} can no longer be taken over"
+        )
+
+
+def take_over(state: State, request: TakeoverRequest, at: datetime) -> None:
+    state.hold = Hold(kind=HoldKind.TAKEOVER, by=request.by, note=request.note, since=at)
+    state.disk_is_theirs = True
+
+
+def check_handback(state: State, handback: Handback) -> None:
+    """Raises errors.Refused when nobody has taken the run over."""
+    _check_running(state)
+    if not steps.taken_over(state):
+        raise errors.Refused(f"{state.issue} is not taken over, it is {state.phase}: nothing to hand back")
+
+
+def hand_back(state: State, handback: Handback) -> None:
+    """What the person changed is recorded first, then the agent goes on; a question of before is void, since the work
+    it was about has moved on."""
+    state.hold = None
+    state.disk_is_theirs = False
+    state.handback = handback
+    state.question = state.answer = None
+    state.order = state.order or WorkOrder(reason=Reason.TAKEOVER)
+
+
 def check_release(state: State, request: HoldRequest) -> None:
     """Raises errors.Refused when nothing is held, or when the hold is an approval gate. A closing that is stuck can be
     released too."""
     if steps.stands(state):
         return
     _check_running(state)
+    if steps.taken_over(state):
+        raise errors.Refused(f"{state.issue} is taken over, not held: fettle handback {state.issue}")
     if state.hold is None:
         raise errors.Refused(f"{state.issue} is not held: it is {state.phase}; see fettle explain {state.issue}")
     raise errors.Refused(f"{state.issue} waits for an approval, not a release: fettle approve {state.issue}")
@@ -107,6 +195,7 @@ def edit(state: State, change: Edit) -> None:
         state.admission_asked = False  # it asks again, and lines up by its new priority
     if change.agent is not None:
         state.session = None  # another agent cannot continue this one's conversation
+        state.question = state.answer = None
     if change.prompt is not None:
         state.human_note = change.prompt
         if state.order is None and state.change is not None:

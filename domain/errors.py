@@ -20,12 +20,17 @@ FettleError
 │   ├── AgentStalled          retry        no output, no CPU, no IO for the silence limit
 │   ├── AgentTimedOut         retry        the total time of the turn is used up
 │   ├── QuotaExhausted        retry        the provider's limit; not before `retry_after`
+│   ├── LeaseLost             final        another host has taken the run over; this one must not act any more
 │   └── AgentRefused          final        the model declined the task
 ├── JudgeFailed               retry        a judgement could not be had; never counts as a verdict
 ├── HostFull                  benign       every slot of the host is leased
 ├── ChecksPending             benign       CI has not finished; the wait goes on
+├── TurnNotYet                benign       no agent, no money or no quota for a turn now; the wait goes on
 ├── NothingNew                benign       what is watched has not changed; the wait goes on
 ├── ConfigurationError        human        a key, a value or a file is wrong
+│   ├── WorkflowFileInvalid   human        a repository's WORKFLOW.md has mistakes
+│   └── TemplateFailed        human        its prompt cannot be rendered for this task
+├── HookFailed                retry        a script of the repository failed before its agent could work
 └── Refused                   final        a person asked for something the state does not allow
 
 Each class carries its `kind`; `activities.edge` is the one place that translates it for Temporal.
@@ -143,6 +148,10 @@ class QuotaExhausted(AgentError):
     kind = Kind.RETRY
 
 
+class LeaseLost(AgentError):
+    pass
+
+
 class AgentRefused(AgentError):
     pass
 
@@ -159,12 +168,39 @@ class ChecksPending(FettleError):
     kind = Kind.BENIGN
 
 
+class TurnNotYet(FettleError):
+    kind = Kind.BENIGN
+
+
 class NothingNew(FettleError):
     kind = Kind.BENIGN
 
 
 class ConfigurationError(FettleError):
     kind = Kind.HUMAN
+
+
+class WorkflowFileInvalid(ConfigurationError):
+    """`code` is that of the first mistake (`domain.workflow_policy.Code`)."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class TemplateFailed(ConfigurationError):
+    pass
+
+
+class HookFailed(FettleError):
+    """The script `event` ended with `exit_code`, or was stopped when its time was over (None)."""
+
+    kind = Kind.RETRY
+
+    def __init__(self, message: str, *, event: str, exit_code: int | None) -> None:
+        super().__init__(message)
+        self.event = event
+        self.exit_code = exit_code
 
 
 class Refused(FettleError):

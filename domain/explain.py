@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
 
-from domain import errors, steps, surroundings, waits
+from domain import errors, steps, surroundings, waiting, waits
 from domain.numerals import counted
 from domain.run import Phase, State
 
@@ -20,7 +20,7 @@ class Explanation(BaseModel):
     waits_for: str
     since: datetime | None
     waited_seconds: float | None
-    whose_move: waits.Mover
+    whose_move: waiting.Mover
     ends_when: str
     deadline: datetime | None = None
     next_command: str
@@ -52,11 +52,17 @@ def explain(state: State, now: datetime, around: surroundings.Surroundings | Non
         ends_when=wait.ends_when,
         deadline=wait.deadline,
         next_command=wait.command,
-        notes=tuple(_notes(around, now)),
+        notes=(*_file_note(state), *_notes(around, now)),
     )
 
 
 _BENIGN = frozenset(e.wire_type() for e in (errors.HostFull, errors.ChecksPending, errors.NothingNew))
+
+
+def _file_note(state: State) -> tuple[str, ...]:
+    """The run works by an older version of the repository's file than its maintainers may think."""
+    file = state.policy.workflow
+    return (f"{file.problem}; this run goes by {file.source}",) if file and file.problem else ()
 
 
 def _notes(around: surroundings.Surroundings, now: datetime) -> list[str]:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from domain import errors, refs
+from domain import errors, refs, turns
 from domain.policy import ApprovalMode
 
 
@@ -38,6 +38,12 @@ class FleetState(Model):
     changed_at: datetime | None = None
     untold: tuple[refs.Repository, ...] = ()
     """Repositories that have not been sent the present settings yet."""
+    pool: turns.State = Field(default_factory=turns.State)
+    """Agents, budgets and the turns under way; told by a query of its own, see `switches`."""
+
+    def switches(self) -> "FleetState":
+        """The state without its agents, whose appendices and sums are large."""
+        return self.model_copy(update={"pool": turns.State()})
 
     def check(self, change: Change) -> None:
         """Raises errors.Refused when the change asks for what already is."""

@@ -43,7 +43,24 @@ class Issue(Fact):
     open: bool = True
     labels: tuple[str, ...] = ()
     html_url: str = ""
+    assignees: tuple[str, ...] = ()
+    created_at: datetime | None = None
     updated_at: datetime | None = None
+
+
+class File(Fact):
+    """A text file at one commit."""
+
+    path: str
+    blob_sha: str
+    text: str
+
+
+class Filed(Fact):
+    """An issue of ours: opened now, or found to be there from an earlier try."""
+
+    issue: Issue
+    already_made: bool = False
 
 
 class Comment(Fact):

@@ -8,7 +8,7 @@ from domain.merge_queue import End, Ended, Entry
 from domain.policy import NoChecks
 from domain.review import Verdict
 from domain.run import Change, Ending, Hold, HoldKind, MergeState, Phase, Reason, State, WorkOrder
-from domain.steps import Step, stands
+from domain.steps import Step, stands, taken_over
 from domain.tasks import Dependencies, GateFacts, Inspection, Opened
 from domain.triage import Triage
 from domain.work import FindingLevel
@@ -54,12 +54,20 @@ def after_dependencies(state: State, answer: Dependencies) -> None:
         fail(state, "dependency", answer.failed)
 
 
-def round_input(state: State) -> implement.State:
-    """The next implementation round, with only the newest feedback."""
+def round_input(state: State, run_id: str = "") -> implement.State:
+    """The next implementation round, with only the newest feedback. `run_id` is of the run's first execution."""
     order = state.order or WorkOrder()
     return implement.State(
         run=state.issue.workflow_id,
         issue=state.issue,
+        generation=state.generation,
+        run_id=run_id,
+        labels=state.labels,
+        priority=state.priority,
+        fixed_backend=state.backend if "agent" in state.edited else "",
+        answer=state.answer,
+        taken_over_by=state.hold.by if state.hold and taken_over(state) else "",
+        handback=state.handback,
         brief=Brief(
             issue=str(state.issue),
             title=state.title,
@@ -194,11 +202,17 @@ def after_round(state: State, result: implement.Result, at: datetime | None = No
     state.rounds = result.turns
     state.summary = result.summary
     session = result.session or state.session
-    state.session = session if session and session.backend == state.backend else None  # another agent begins anew
+    pooled = state.generation >= 2  # the pool says who goes on, and whether in the same conversation
+    state.session = session if session and (pooled or session.backend == state.backend) else None
     state.host = result.host or state.host
     state.cost_usd = result.cost_usd if result.cost_usd is not None else state.cost_usd
+    state.question, state.answer, state.handback = result.question, None, None
     done = result.integration
-    if result.ending.outcome is implement.Outcome.READY and done is not None:
+    if result.ending.outcome is implement.Outcome.QUESTION:
+        return
+    if result.ending.outcome is implement.Outcome.GONE:
+        end(state, Phase.CANCELLED, result.ending.reason)
+    elif result.ending.outcome is implement.Outcome.READY and done is not None:
         warnings = tuple(f for f in done.findings if f.level is FindingLevel.WARNS)
         change = Change(
             head_sha=result.head_sha,

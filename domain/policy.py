@@ -1,8 +1,13 @@
 """What a repository allows: a snapshot taken when a run starts and kept for its whole life."""
 
 import enum
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from domain.agent import Autonomy, McpServer
+from domain.hooks import Hooks
+from domain.workflow_policy import FILE_NAME, Workflow
 
 
 class ApprovalMode(enum.StrEnum):
@@ -19,6 +24,11 @@ class ApprovalMode(enum.StrEnum):
     @property
     def asks_before_merge(self) -> bool:
         return self is not ApprovalMode.FULL_AUTO
+
+    def at_least(self, other: "ApprovalMode") -> "ApprovalMode":
+        """The one of the two in which a person decides more."""
+        order = list(ApprovalMode)
+        return max(self, other, key=order.index)
 
 
 class NoChecks(enum.StrEnum):
@@ -71,6 +81,11 @@ class RepositoryPolicy(BaseModel):
     model: str = ""
     escalation_model: str = ""
     """Model for retries after a rejection or a crash. Empty: the same model."""
+    fallback_agents: tuple[str, ...] = ()
+    """Backends that may take a turn while the provider of the first one refuses, in this order. Empty: the run
+    waits."""
+    max_turns: int = Field(default=5, ge=1, le=100)
+    """Turns of one round that may follow each other because a turn ended at its limit."""
     max_in_flight: int = Field(default=4, ge=1, le=1000)
     ignored_checks: tuple[str, ...] = ("auto-merge", "coderabbit*", "codecov*", "sonarcloud*", "dependabot*")
     """Names (shell patterns) of checks that never hold a merge back, unless branch protection requires them."""
@@ -82,3 +97,84 @@ class RepositoryPolicy(BaseModel):
     silence_seconds: float = Field(default=600, gt=0)
     turn_seconds: float = Field(default=3600, gt=0)
     budgets: RetryBudgets = Field(default_factory=RetryBudgets)
+    autonomy: Autonomy = Autonomy.FULL
+    """What an agent may do by itself inside of its sandbox."""
+    allowed_tools: tuple[str, ...] = ()
+    """Tools, in the agent's own spelling, that need no question below the autonomy `full`."""
+    ask_tools: tuple[str, ...] = ()
+    """Tools, such as `Bash(git push*)`, whose every call a person decides."""
+    mcp_servers: tuple[McpServer, ...] = ()
+    """Tool servers that the agent's CLI starts inside the sandbox."""
+    trust_repository_settings: bool = False
+    """Whether the agent's CLI obeys settings, hooks and tool servers that lie in the repository's own files."""
+    hooks: Hooks = Hooks()
+    """Scripts around the agent's turns, run in its sandbox."""
+    sandbox_level: str = ""
+    """The least confinement that a run accepts. Empty: whatever the agent host gives."""
+    egress: tuple[str, ...] | None = None
+    """Hosts (`host`, `host:port` or the name of a list) that a run may reach, out of those that the installation
+    allows. Not set: all of those."""
+    state_limits: dict[str, int] = Field(default_factory=dict)
+    """Most runs at once of issues in one state, by the state's name in lower case."""
+    workflow_file: str = FILE_NAME
+    """File of the repository, on its base branch, that says more. Empty: none is read."""
+    workflow: Workflow | None = None
+    """That file, as the run found it when it started; never stored for a repository."""
+
+
+def effective(operator: RepositoryPolicy, workflow: Workflow | None) -> RepositoryPolicy:
+    """The policy of a run: the operator's settings, and where they are silent what the repository's file says.
+
+    The file loosens nothing that the operator has set: limits become the smaller, an approval mode the stricter of the
+    two, and what a person is asked about is what either of them names.
+    """
+    if workflow is None:
+        return operator.model_copy(update={"workflow": None})
+    wish, gates = workflow.agent, workflow.gates
+    offered: dict[str, Any] = {
+        "agent": wish.backend,
+        "model": wish.model,
+        "autonomy": wish.autonomy,
+        "allowed_tools": wish.allowed_tools,
+        "mcp_servers": wish.mcp_servers,
+        "hooks": workflow.hooks if workflow.hooks != Hooks() else None,
+        "verify_command": gates.verify_command,
+        "verify_timeout_seconds": gates.verify_timeout_seconds,
+        "merge_method": MergeMethod(gates.merge_method) if gates.merge_method else None,
+        "sandbox_level": workflow.sandbox.level,
+    }
+    given = operator.model_fields_set
+    # A setting that was emptied (`fettle repo set --verify ""`) is silent again: there is no other way to take it back.
+    silent = {key for key in offered if key not in given or not getattr(operator, key)}
+    changes = {key: value for key, value in offered.items() if value and key in silent}
+    for key, wished in (
+        ("max_in_flight", wish.max_concurrent),
+        ("max_turns", wish.max_turns),
+        ("turn_seconds", wish.turn_seconds),
+        ("silence_seconds", wish.silence_seconds),
+    ):
+        if wished is not None:
+            changes[key] = min(wished, getattr(operator, key)) if key in given else wished
+    changes["ask_tools"] = tuple(dict.fromkeys((*operator.ask_tools, *wish.ask_tools)))
+    changes["egress"] = _narrower(operator.egress, workflow.sandbox.egress)
+    limits = workflow.tracker.state_limits
+    changes["state_limits"] = limits | {
+        state: min(most, limits.get(state, most)) for state, most in operator.state_limits.items()
+    }
+    if gates.approval_mode and operator.approval_mode:
+        changes["approval_mode"] = operator.approval_mode.at_least(ApprovalMode(gates.approval_mode))
+    return operator.model_copy(update={**changes, "workflow": workflow})
+
+
+def mode_of_run(policy: RepositoryPolicy, fleet: ApprovalMode) -> ApprovalMode:
+    """How much a person decides in a run: the repository's setting, else the fleet's, and never less than the
+    repository's file asks for."""
+    mode = policy.approval_mode or fleet
+    wished = policy.workflow.gates.approval_mode if policy.workflow else ""
+    return mode.at_least(ApprovalMode(wished)) if wished else mode
+
+
+def _narrower(allowed: tuple[str, ...] | None, wished: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if allowed is None or wished is None:
+        return wished if allowed is None else allowed
+    return tuple(host for host in wished if host in allowed)

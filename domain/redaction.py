@@ -1,12 +1,17 @@
 """Find and mask secrets in text: by the shape of known tokens, and by the exact values this process holds.
 
 Pure. The shapes are prefixes that vendors publish for their scanners' sake; a shape needs its prefix *and* enough of a
-body, so that prose about `ghp_` tokens is not a finding.
+body, so that prose about `ghp_` tokens is not a finding. Exact values are found as they are, in base64, in hex, as URLs
+and JSON write them, and in all of these broken into lines, as `base64` itself prints them.
 """
 
 import base64
+import bisect
+import itertools
+import json
 import re
-from collections.abc import Iterable
+import urllib.parse
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 SHORTEST_VALUE: Final = 6
@@ -68,6 +73,27 @@ SHAPES: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
 """Rule name and shape. Append only: rule names stand in findings that people have seen."""
 
 _EXACT: Final = "known-secret"
+_LONGEST_IN_PATTERN: Final = 200
+"""Longer values are searched one by one: an alternation of long texts takes long to compile, and gains nothing."""
+_SHORTEST_BROKEN: Final = 20
+"""Tools break lines of 60 characters and more; what is shorter and runs over a line end is two words."""
+_LINE_END: Final = re.compile(r"[ \t]*\r?\n[ \t]*")
+_SECRET_NAME: Final = re.compile(
+    r"(?:^|_)(?:TOKEN|SECRET|PASSW(?:OR)?D|PASSPHRASE|KEY|CREDENTIALS?|PAT|DSN)(?:_|$)", re.I
+)
+_NO_SECRET: Final = re.compile(r"^(?:/|~|\./|file:)|^\d+$|^(?:true|false|none|null)$", re.I)
+"""What stands in such a variable without being one: the path of a file, a number, a switch."""
+
+
+def held_in(environment: Mapping[str, str]) -> frozenset[str]:
+    """The secrets among a process's environment variables, told by their names: agents are given some of them."""
+    return frozenset(
+        value.strip()
+        for name, value in environment.items()
+        if _SECRET_NAME.search(name)
+        and len(value.strip()) >= 2 * SHORTEST_VALUE
+        and not _NO_SECRET.match(value.strip())
+    )
 
 
 def find_token_shapes(line: str) -> list[str]:
@@ -81,7 +107,7 @@ def find_secrets(text: str) -> list[Finding]:
 
 
 class Redactor:
-    """Masks token shapes and a fixed set of exact values, also in their base64 and hex forms.
+    """Masks token shapes and a fixed set of exact values, in every form in which they are found.
 
     Args:
         secrets: Values this process holds. Those shorter than `SHORTEST_VALUE` are ignored.
@@ -91,23 +117,48 @@ class Redactor:
         forms = {form for secret in secrets for form in _forms(secret) if len(form) >= SHORTEST_VALUE}
         # Longest first: an alternation takes its first match, and a value may be the beginning of another.
         ordered = sorted(forms, key=lambda form: (-len(form), form))
-        self._exact = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        self._long = [form for form in ordered if len(form) > _LONGEST_IN_PATTERN]
+        short = [re.escape(form) for form in ordered if len(form) <= _LONGEST_IN_PATTERN]
+        self._exact = re.compile("|".join(short)) if short else None
+        self._broken = [form for form in ordered if len(form) >= _SHORTEST_BROKEN and "\n" not in form]
 
     def __repr__(self) -> str:
         return "Redactor(…)"  # the values must not reach a log by way of a repr
 
     def redact(self, text: str) -> str:
         """`text` with every secret replaced by `[redacted:<rule>]`."""
-        found = _without_overlap([*self._exact_findings(text), *_shape_findings(text)])
+        found = _without_overlap([*self.find_known(text), *_shape_findings(text)])
         parts, at = [], 0
         for finding in found:
             parts += [text[at : finding.start], f"[redacted:{finding.rule}]"]
             at = finding.end
         return "".join([*parts, text[at:]])
 
-    def _exact_findings(self, text: str) -> Iterable[Finding]:
-        if self._exact is not None:
-            yield from (Finding(_EXACT, *match.span()) for match in self._exact.finditer(text))
+    def find_known(self, text: str) -> list[Finding]:
+        """Where the exact values are, in no order; token shapes are not looked for."""
+        found = [Finding(_EXACT, *match.span()) for match in self._exact.finditer(text)] if self._exact else []
+        found += [Finding(_EXACT, *span) for form in self._long for span in _places(form, text)]
+        return [*found, *self._over_line_ends(text)] if "\n" in text and self._broken else found
+
+    def _over_line_ends(self, text: str) -> Iterable[Finding]:
+        """Values that are broken into lines: searched in the text without its line ends, and mapped back."""
+        ends = [match.span() for match in _LINE_END.finditer(text)]
+        kept = [0, *(end for _, end in ends)]
+        pieces = [text[start:end] for start, end in zip(kept, [*(start for start, _ in ends), len(text)], strict=True)]
+        starts = [0, *itertools.accumulate(map(len, pieces))]
+        whole = "".join(pieces)
+        for form in self._broken:
+            for start, end in _places(form, whole):
+                first, last = bisect.bisect_right(starts, start) - 1, bisect.bisect_left(starts, end) - 1
+                if first != last:
+                    yield Finding(_EXACT, kept[first] + start - starts[first], kept[last] + end - starts[last])
+
+
+def _places(form: str, text: str) -> Iterable[tuple[int, int]]:
+    at = text.find(form)
+    while at >= 0:
+        yield at, at + len(form)
+        at = text.find(form, at + len(form))
 
 
 def _shape_findings(text: str) -> Iterable[Finding]:
@@ -127,10 +178,11 @@ def _without_overlap(findings: Iterable[Finding]) -> list[Finding]:
 
 def _forms(secret: str) -> set[str]:
     """The value itself, its lines when it has several, and how it looks after the encodings that tools apply."""
-    if len(secret.strip()) < SHORTEST_VALUE:
-        return set()
     raw = secret.strip()
-    forms = {raw, raw.encode().hex(), raw.encode().hex().upper()}
+    if len(raw) < SHORTEST_VALUE:
+        return set()
+    forms = {raw, urllib.parse.quote(raw, safe=""), urllib.parse.quote(raw), json.dumps(raw)[1:-1]}
+    forms |= {raw.encode().hex(), raw.encode().hex().upper()}
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         # The same bytes at each of the three offsets of a longer base64 text: a header "user:token" hides a
         # token this way. The outermost characters mix with their neighbours, so they are left out.

@@ -6,7 +6,8 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain import checks, refs, work
-from domain.agent import Session
+from domain.agent import Answer, Question, Session
+from domain.implement import Handback
 from domain.policy import ApprovalMode, RepositoryPolicy
 from domain.review import Review
 from domain.triage import Triage
@@ -44,6 +45,8 @@ class HoldKind(enum.StrEnum):
     BUDGET = "budget"
     PROVIDER_QUOTA = "provider_quota"
     UNKNOWN_OUTCOME = "unknown_outcome"
+    ACTION_APPROVAL = "action_approval"
+    TAKEOVER = "takeover"
 
 
 class Model(BaseModel):
@@ -65,12 +68,21 @@ class Decision(Model):
     by: str = Field(min_length=1, max_length=200)
     approve: bool = True
     head_sha: str = ""
+    action: str = Field(default="", max_length=200)
+    """The question that is answered, by its id; empty: the decision is about the run."""
     note: str = Field(default="", max_length=10_000)
 
 
 class HoldRequest(Model):
     by: str = Field(min_length=1, max_length=200)
     note: str = Field(default="", max_length=10_000)
+
+
+class TakeoverRequest(HoldRequest):
+    """A person wants the worktree and the session for themselves."""
+
+    now: bool = False
+    """Interrupt the agent's turn; else the turn in progress is waited for."""
 
 
 class Edit(Model):
@@ -124,6 +136,8 @@ class Reason(enum.StrEnum):
     CONFLICT = "conflict"
     EDIT = "edit"
     SAFETY = "safety"
+    ANSWER = "answer"
+    TAKEOVER = "takeover"
 
 
 class WorkOrder(Model):
@@ -165,6 +179,9 @@ class State(Model):
     """Every field is defaulted but the issue: `State(issue=…)` is how a run starts."""
 
     issue: refs.Issue
+    generation: int = 1
+    """Which steps this run takes; given with its start, so that a run's history replays by the steps it was made
+    with. 2: turns are reserved in the fleet's pool."""
     asked_by: str = ""
     fresh: bool = False
     """Start from the base branch again, whatever an earlier run of this issue left on its branch."""
@@ -202,6 +219,13 @@ class State(Model):
     summary: str = ""
     """The agent's own account of its last turn: shown to people, never decided upon."""
     session: Session | None = None
+    question: Question | None = None
+    """What the agent's next call waits for; its process has ended."""
+    answer: Answer | None = None
+    disk_is_theirs: bool = False
+    """A person has taken the worktree over and not handed it back: whatever ends the run, it is not removed."""
+    handback: Handback | None = None
+    """A person's work in the worktree that the next round records before anything else."""
     host: work.HostLease | None = None
     change: Change | None = None
     pull: PullRequest | None = None

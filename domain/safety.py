@@ -4,16 +4,19 @@ Rules that block are about secrets: once pushed, they are lost. Rules that warn 
 see; they never hold work back.
 """
 
+import bisect
+import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from domain import redaction, work
 
 MESSAGE_PATH: Final = "(commit message)"
+HEADER_PATH: Final = "(commit header)"
 _LARGE_BINARY_BYTES: Final = 1024 * 1024
 _MOST_FINDINGS: Final = 100
 _WINDOW: Final = 8_000
@@ -25,6 +28,8 @@ class Redactor(Protocol):
     """Knows the exact values of the secrets that this process holds."""
 
     def redact(self, text: str) -> str: ...
+
+    def find_known(self, text: str) -> list[redaction.Finding]: ...
 
 
 class Line(NamedTuple):
@@ -50,8 +55,7 @@ class AddedText:
             lines = [line for line in text.split("\n") if line.encode() not in before]
             return cls(commit, path, tuple(Line(at, line) for at, line in enumerate(lines, 1)))
         if b"\0" in content[:8000]:
-            strings = re.findall(rb"[\x20-\x7e]{8,}", content)
-            fresh = tuple(Line(0, item.decode("ascii")) for item in strings if item not in before)
+            fresh = tuple(Line(0, item.decode("ascii")) for item in _strings(content) if item not in before)
             return cls(commit, path, fresh, binary_bytes=len(content))
         return cls(
             commit,
@@ -66,6 +70,24 @@ class AddedText:
     @classmethod
     def of_message(cls, commit: str, message: str) -> "AddedText":
         return cls(commit, MESSAGE_PATH, tuple(Line(at, line) for at, line in enumerate(message.splitlines(), 1)))
+
+    @classmethod
+    def of_header(cls, commit: str, header: str) -> "AddedText":
+        """Author, committer, and whatever else a commit says above its message."""
+        return cls(commit, HEADER_PATH, tuple(Line(0, line) for line in header.splitlines()))
+
+    @classmethod
+    def of_name(cls, commit: str, path: str, link_target: str = "") -> "AddedText":
+        """A new path itself, and where it points when it is a symlink."""
+        return cls(commit, path, tuple(Line(0, text) for text in (path, link_target) if text))
+
+
+def _strings(content: bytes) -> Iterator[bytes]:
+    """Printable text in a file that is none, also where every character has two bytes: an encoding without a mark at
+    its beginning is no reason to look away."""
+    yield from re.findall(rb"[\x20-\x7e]{8,}", content)
+    for wide in (rb"(?:[\x20-\x7e]\x00){8,}", rb"(?:\x00[\x20-\x7e]){8,}"):
+        yield from (item.replace(b"\0", b"") for item in re.findall(wide, content))
 
 
 class _Rule(NamedTuple):
@@ -186,20 +208,34 @@ def _scan_text(text: AddedText, redactor: Redactor) -> Iterator[work.SafetyFindi
             hint=f"{text.binary_bytes} bytes that no reviewer can read; only its strings were searched for secrets",
         )
     name = text.path.rpartition("/")[2].casefold()
-    guess = name not in _LOCK_FILES and not text.binary_bytes
+    guess = name not in _LOCK_FILES and not text.binary_bytes and text.path != HEADER_PATH
     warn = guess and text.path != MESSAGE_PATH and not name.endswith(_PROSE)
+    path = redactor.redact(text.path)  # a match itself is never carried, not as a file's name either
+    for number in _known_lines(text.lines, redactor):
+        yield work.SafetyFinding(
+            rule="known-secret",
+            level=work.FindingLevel.BLOCKS,
+            path=path,
+            line=number,
+            commit=text.commit,
+            hint=_SECRET_HINT,
+        )
     for number, line in text.lines:
         for piece in _windows(line):
-            for rule, level, hint in _scan_line(piece, name, redactor, guess=guess, warn=warn):
-                yield work.SafetyFinding(
-                    rule=rule, level=level, path=text.path, line=number, commit=text.commit, hint=hint
-                )
+            for rule, level, hint in _scan_line(piece, name, guess=guess, warn=warn):
+                yield work.SafetyFinding(rule=rule, level=level, path=path, line=number, commit=text.commit, hint=hint)
 
 
-def _scan_line(
-    line: str, name: str, redactor: Redactor, *, guess: bool, warn: bool
-) -> Iterator[tuple[str, work.FindingLevel, str]]:
-    blocking = list(dict.fromkeys(_secret_rules(line, name, redactor, guess=guess)))
+def _known_lines(lines: Sequence[Line], redactor: Redactor) -> list[int]:
+    """Numbers of the lines in which a value begins that this process holds. All lines at once: one that is broken into
+    lines stands in none of them, and one that is longer than a window in none of the windows."""
+    starts = list(itertools.accumulate((len(line.text) + 1 for line in lines), initial=0))
+    found = redactor.find_known("\n".join(line.text for line in lines))
+    return sorted({lines[bisect.bisect_right(starts, finding.start) - 1].number for finding in found})
+
+
+def _scan_line(line: str, name: str, *, guess: bool, warn: bool) -> Iterator[tuple[str, work.FindingLevel, str]]:
+    blocking = list(dict.fromkeys(_secret_rules(line, name, guess=guess)))
     for rule in blocking:
         if rule == "url-password" and (_LOCAL_HOST.search(line) or _PLACEHOLDER.search(line)):
             yield rule, work.FindingLevel.WARNS, "a password in a URL ends up in logs"
@@ -209,10 +245,7 @@ def _scan_line(
         yield from ((rule, work.FindingLevel.WARNS, hint) for rule, seen, hint in _WARNINGS if seen.search(line))
 
 
-def _secret_rules(line: str, name: str, redactor: Redactor, *, guess: bool) -> Iterator[str]:
-    # In pieces too: a known value inside of a URL would otherwise go under in the name of the longer finding.
-    if any("known-secret]" in redactor.redact(piece) for piece in (line, *re.split(r"[\s:/@\"']", line))):
-        yield "known-secret"
+def _secret_rules(line: str, name: str, *, guess: bool) -> Iterator[str]:
     yield from redaction.find_token_shapes(line)
     if not guess:
         return

@@ -15,6 +15,7 @@ class Step(enum.StrEnum):
     AWAIT_DISPATCH = "await dispatch approval"
     ADMIT = "await admission"
     IMPLEMENT = "implement"
+    AWAIT_ANSWER = "await an answer"
     PUBLISH = "publish"
     INSPECT = "inspect"
     REVIEW = "review"
@@ -36,6 +37,7 @@ PHASE_OF_STEP = {
     Step.AWAIT_DISPATCH: Phase.AWAITING_DISPATCH,
     Step.ADMIT: Phase.AWAITING_DISPATCH,
     Step.IMPLEMENT: Phase.IMPLEMENTING,
+    Step.AWAIT_ANSWER: Phase.IMPLEMENTING,
     Step.PUBLISH: Phase.PUBLISHING,
     Step.INSPECT: Phase.REVIEWING,
     Step.REVIEW: Phase.REVIEWING,
@@ -61,31 +63,42 @@ def shown_hold(state: State, step: Step) -> Hold | None:
         shown = Hold(kind=HoldKind.DISPATCH_APPROVAL, note="mode review-all asks before an agent starts")
     elif step is Step.AWAIT_APPROVAL and state.change is not None:
         shown = Hold(kind=HoldKind.MERGE_APPROVAL, note=f"approve or reject {state.change.head_sha}")
+    elif step is Step.AWAIT_ANSWER and state.question is not None:
+        shown = Hold(kind=HoldKind.ACTION_APPROVAL, note=f"action {state.question.id}: {state.question.text}"[:2000])
     else:
-        return state.hold if stands(state) else None
+        return state.hold if stands(state) or taken_over(state) else None
     known = state.hold
     return known if known and (known.kind, known.note) == (shown.kind, shown.note) else shown
 
 
-_STANDING_HOLDS = frozenset(HoldKind) - {HoldKind.DISPATCH_APPROVAL, HoldKind.MERGE_APPROVAL}
-"""Holds that stop every step. The two approval holds are how a gate shows itself: only their gate waits for them."""
+_GATES = frozenset({HoldKind.DISPATCH_APPROVAL, HoldKind.MERGE_APPROVAL, HoldKind.ACTION_APPROVAL})
+_STANDING_HOLDS = frozenset(HoldKind) - _GATES - {HoldKind.TAKEOVER}
+"""Holds that stop every step. The approval holds are how a gate shows itself: only their gate waits for them. A
+takeover is not in the way of the step that prepares it."""
 
 
 def next_step(state: State) -> Step:
     """The one step that is due. A standing hold stops everything; an ending only closes, and has lifted every hold but
-    the one of a closing that is stuck."""
+    the one of a closing that is stuck; a person who takes over gets the worktree before anything else."""
     if state.closed:
         return Step.STOP
     if stands(state):
         return Step.AWAIT_RELEASE
     if state.ending is not None:
         return Step.CLOSE
+    if taken_over(state):
+        return Step.IMPLEMENT
     return _before_work(state) or _after_work(state)
 
 
 def stands(state: State) -> bool:
     """Whether a hold stops every step. A gate's own hold does not: approval is what its step waits for."""
     return state.hold is not None and state.hold.kind in _STANDING_HOLDS
+
+
+def taken_over(state: State) -> bool:
+    """Whether a person has, or is about to get, the worktree and the session."""
+    return state.hold is not None and state.hold.kind is HoldKind.TAKEOVER
 
 
 def _before_work(state: State) -> Step | None:
@@ -101,6 +114,8 @@ def _before_work(state: State) -> Step | None:
         return Step.AWAIT_DISPATCH
     if not state.admitted:
         return Step.ADMIT
+    if state.question is not None and state.answer is None and state.handback is None:
+        return Step.AWAIT_ANSWER
     return Step.IMPLEMENT if state.order is not None else None
 
 

@@ -190,3 +190,6 @@ class IntakeResult(Message):
     seen: int = 0
     started: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    """Each with the reason."""
+    problem: str = ""
+    """What is wrong with the newest WORKFLOW.md."""

@@ -1,35 +1,11 @@
 """What each step of a run waits for, whose move it is, and what ends the wait: one entry a step and a hold."""
 
-import enum
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from pydantic import BaseModel
-
-from domain import checks, fleet, implement, refs, run, steps
+from domain import checks, fleet, refs, round_waits, run, steps
 from domain.surroundings import Surroundings
-
-
-class Mover(enum.StrEnum):
-    """Who has to act before the run goes on."""
-
-    PERSON = "a person"
-    FETTLE = "fettle"
-    AGENT = "the agent"
-    CI = "ci"
-    OTHER_RUNS = "other runs"
-    FORGE = "the forge"
-    NOBODY = "nobody"
-
-
-class Wait(BaseModel):
-    """One wait, in words that complete "it waits for …" and "it ends when …"."""
-
-    waits_for: str
-    mover: Mover
-    ends_when: str
-    command: str
-    deadline: datetime | None = None
+from domain.waiting import Mover, Wait
 
 
 def wait_at(step: steps.Step, state: run.State, around: Surroundings) -> Wait:
@@ -107,85 +83,6 @@ def _names(workflow_ids: tuple[str, ...]) -> list[str]:
     return names + (["…"] if len(workflow_ids) > len(names) else [])
 
 
-_WHY = {
-    run.Reason.INITIAL: "the first implementation",
-    run.Reason.REVIEW: "a repair of what the review found",
-    run.Reason.CI: "a repair of red CI",
-    run.Reason.CONFLICT: "a repair of a merge conflict",
-    run.Reason.EDIT: "a change a person asked for",
-    run.Reason.SAFETY: "a repair of what the safety scan found",
-}
-
-
-_IMPLEMENTING: dict[implement.Step, tuple[str, Mover, str, str]] = {
-    implement.Step.CLAIM_HOST: (
-        "an agent host with a free slot, for {why}",
-        Mover.FETTLE,
-        "a host claims it",
-        "fettle worker list",
-    ),
-    implement.Step.PREPARE: (
-        "its worktree on host {host}, for {why}",
-        Mover.FETTLE,
-        "the branch is checked out",
-        "fettle status {run}",
-    ),
-    implement.Step.TURN: (
-        "{agent} on host {host}: {why}",
-        Mover.AGENT,
-        "its turn ends, or its time is used up",
-        "fettle logs {run} --follow",
-    ),
-    implement.Step.INTEGRATE: (
-        "the safety scan and the push of what {agent} committed",
-        Mover.FETTLE,
-        "the branch is pushed, or the scan sends it back",
-        "fettle status {run}",
-    ),
-    implement.Step.VERIFY: (
-        "the verify command on what was pushed",
-        Mover.FETTLE,
-        "it passes, or sends its output back to {agent}",
-        "fettle status {run}",
-    ),
-    implement.Step.AWAIT_RELEASE: (
-        "its release, the agent's next turn is held",
-        Mover.PERSON,
-        "somebody releases it",
-        "fettle release {run}",
-    ),
-    implement.Step.STOP: (
-        "the implementation to hand over its result",
-        Mover.FETTLE,
-        "the result is recorded",
-        "fettle status {run}",
-    ),
-}
-
-
-def _implement(state: run.State, around: Surroundings) -> Wait:
-    child = around.implementation
-    step = implement.next_step(child) if child else implement.Step.TURN
-    waits, mover, ends, command = _IMPLEMENTING[step]
-    lease = (child.lease if child else None) or state.host
-    words = {
-        "why": _WHY[state.order.reason if state.order else run.Reason.INITIAL],
-        "agent": (state.session.backend if state.session else "") or state.backend or "the agent",
-        "host": lease.host_id if lease else "(not known)",
-        "run": str(state.issue),
-    }
-    limit = None
-    if mover is Mover.AGENT and state.since is not None and state.rounds <= 1 and (child is None or child.turns <= 1):
-        limit = state.since + timedelta(seconds=state.policy.turn_seconds)  # of later turns the start is not known
-    return Wait(
-        waits_for=waits.format(**words),
-        mover=mover,
-        ends_when=ends.format(**words),
-        command=command.format(**words),
-        deadline=limit,
-    )
-
-
 def _ci(state: run.State, around: Surroundings) -> Wait:
     change = state.change
     head = change.head_sha[:9] if change else "the head"
@@ -196,6 +93,18 @@ def _ci(state: run.State, around: Surroundings) -> Wait:
         ends_when="every required check passes, or one fails (that goes back to the agent)",
         command=f"fettle status {state.issue}",
         deadline=start + timedelta(seconds=state.policy.ci_timeout_seconds) if start else None,
+    )
+
+
+def _answer(state: run.State, around: Surroundings) -> Wait:
+    question = state.question
+    action = question.id if question else ""
+    return Wait(
+        waits_for=f"a person's answer to action {action}: {question.tool if question else ''} "
+        f"{question.text if question else ''}".strip()[:1000],
+        mover=Mover.PERSON,
+        ends_when="somebody allows or refuses exactly this call; the agent goes on with either",
+        command=f"fettle approve {state.issue} --action {action}",
     )
 
 
@@ -313,7 +222,8 @@ _WAITS: dict[steps.Step, Callable[[run.State, Surroundings], Wait]] = {
     steps.Step.AWAIT_DEPENDENCIES: _dependencies,
     steps.Step.AWAIT_DISPATCH: _dispatch,
     steps.Step.ADMIT: _admission,
-    steps.Step.IMPLEMENT: _implement,
+    steps.Step.IMPLEMENT: round_waits.in_round,
+    steps.Step.AWAIT_ANSWER: _answer,
     steps.Step.PUBLISH: _own("its pull request", "the pull request shows the pushed head"),
     steps.Step.INSPECT: _own("a look at the head somebody else pushed", "its commits are imported and scanned"),
     steps.Step.REVIEW: _own("the review of its head", "the review has a verdict on this head"),

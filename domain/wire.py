@@ -12,6 +12,7 @@ MERGE_QUEUE_WORKFLOW: Final = "MergeQueueWorkflow"
 REPOSITORY_WORKFLOW: Final = "RepositoryWorkflow"
 FLEET_WORKFLOW: Final = "FleetWorkflow"
 ISSUE_INTAKE_WORKFLOW: Final = "IssueIntake"
+BREAKDOWN_WORKFLOW: Final = "BreakdownWorkflow"
 
 # --- task queues -----------------------------------------------------------------------------------------------
 CONTROL_QUEUE: Final = "fettle"
@@ -48,6 +49,13 @@ CLOSE_RUN: Final = "close_run"
 START_RUNS: Final = "start_runs"
 REGISTER_REPOSITORY: Final = "register_repository"
 FIND_ENDED_RUNS: Final = "find_ended_runs"
+BEGIN_TURN: Final = "begin_turn"
+END_TURN: Final = "end_turn"
+SURVEY_REPOSITORY: Final = "survey_repository"
+JUDGE_BREAKDOWN: Final = "judge_breakdown"
+PLAN_ISSUES: Final = "plan_issues"
+FILE_ISSUE: Final = "file_issue"
+POST_CHECKLIST: Final = "post_checklist"
 
 WATCHES: Final = (POLL_CHECKS, WATCH_GATE, WATCH_DEPENDENCIES)
 """Slow polls. A webhook resets such an activity, which then polls at once and adds nothing to the history; a lost
@@ -62,6 +70,12 @@ EDIT: Final = "edit"
 CONFIGURE: Final = "configure"
 ADMIT: Final = "admit"
 CLEAR_MERGE: Final = "clear_merge"
+TAKE_TURN: Final = "take_turn"
+SETTLE_TURN: Final = "settle_turn"
+CHANGE_AGENTS: Final = "change_agents"
+CHANGE_BUDGETS: Final = "change_budgets"
+TAKE_OVER: Final = "take_over"
+HAND_BACK: Final = "hand_back"
 
 # --- signals: people (for `temporal workflow signal`), then workflows among themselves ----------------------------
 SIGNAL_APPROVE: Final = "approve"
@@ -80,6 +94,7 @@ MERGE_ENDED: Final = "merge_ended"
 
 # --- queries ---------------------------------------------------------------------------------------------------
 SNAPSHOT: Final = "snapshot"
+TURNS: Final = "turns"
 
 # --- search attributes (registered once per namespace; all keyword but the last) ---------------------------------
 SA_KIND: Final = "FettleKind"

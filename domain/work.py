@@ -5,6 +5,7 @@ import enum
 from pydantic import BaseModel, ConfigDict
 
 from domain import artifacts, refs
+from domain.hooks import Hooks  # the module's name is a field below
 
 
 class Message(BaseModel):
@@ -32,6 +33,8 @@ class ClaimHost(Message):
 class ReleaseHost(Message):
     run: str
     remove_worktree: bool = True
+    hooks: Hooks = Hooks()
+    """Of the repository's policy; `before_remove` runs when the worktree goes."""
 
 
 class PrepareWorktree(Message):
@@ -44,6 +47,10 @@ class PrepareWorktree(Message):
     branch: str
     start_fresh: bool = False
     """Ignore what is on the work branch: start again from the base (the old work stays in the forge's reflog)."""
+    hooks: Hooks = Hooks()
+    """Of the repository's policy; `after_create` runs once for each worktree."""
+    issue: str = ""
+    """For the hook: `owner/name#12`."""
 
 
 class Worktree(Message):
@@ -53,6 +60,8 @@ class Worktree(Message):
     head_sha: str
     base_tip_sha: str = ""
     resumed_from_push: bool = False
+    resumed_from_wip: bool = False
+    """It holds what another host had pushed of unfinished work, uncommitted files included."""
 
 
 class IntegrateWork(Message):

@@ -168,6 +168,7 @@ async def prepared(settings: Mapping[str, str]) -> AsyncIterator[Ground]:
         {
             "FETTLE_STATE_DIR": str(state),
             "FETTLE_DEFAULT_AGENT": "scripted",
+            "FETTLE_SANDBOX": "none",  # what is measured is comparable on every machine
             "FETTLE_SCRIPTED": str(scripts),
             **settings,
         }

@@ -3,21 +3,20 @@
 Run as `python -I -S launcher.py CONTROL_FD STATUS_FD`, standard library only, with an empty environment: a child of the
 same user could read it in /proc. Stdin, stdout and stderr are those of the program; nothing is relayed.
 
-CONTROL is the lifeline, a pipe from the worker. Its first line is the specification as JSON: `argv`, `env`, `cwd`,
-`limits` (names of the `resource` module to values), `grace` (seconds). A later line `stop <grace>` asks for the end;
-end of file says that the worker is gone, kill -9 included, and means the same with the grace of the specification.
+CONTROL is the lifeline, a pipe from the worker. Its first line is the specification as JSON, made by
+`sandbox.spec.message`. A later line `stop <grace>` asks for the end; end of file says that the worker is gone, kill -9
+included, and means the same with the grace of the specification.
 
 STATUS gets JSON lines: `{"started": pid}` or `{"error": ..., "errno": n}`, and at the end `{"exit_code", "signal",
-"swept", "left", "stopped"}`.
+"swept", "left", "stopped", "exceeded"}`.
 
 This process is a child subreaper: when the program ends, whatever it left running (its own sessions, `nohup`) becomes a
-child of this one, and is killed until none is left.
+child of this one, and is killed until none is left. It holds the limits that the kernel does not hold here.
 """
 
 import ctypes
 import json
 import os
-import resource
 import select
 import signal
 import sys
@@ -25,10 +24,16 @@ import time
 from contextlib import suppress
 from typing import Any
 
-_PR_SET_PDEATHSIG = 1
+# Run by its path in isolated mode, where nothing of ours is found; last, so that nothing of the library is hidden.
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from sandbox import birth, cgroups, watch
+
 _PR_SET_CHILD_SUBREAPER = 36
 _SWEEP_SECONDS = 10.0
 """A process in uninterruptible sleep survives SIGKILL for a while; after this time it is reported, not awaited."""
+_LOOK_SECONDS = 0.25
+_AFTER_SECONDS = 20.0
 
 
 class Launcher:
@@ -44,9 +49,12 @@ class Launcher:
         self._swept = 0
         self._grace = 5.0
         self._deadline: float | None = None
+        self._monitor = False
+        self._exceeded = ""
+        self._group: cgroups.Group | None = None
         # A blocked-then-polled SIGCHLD would be lost between reap and poll; the wakeup pipe keeps one byte a signal.
-        self._wake, wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
+        self._wake, self._wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._wake_end, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _nothing)
         for asked in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(asked, self._asked_by_signal)
@@ -56,17 +64,28 @@ class Launcher:
         if spec is None:
             return
         self._grace = float(spec["grace"])
+        self._monitor = spec["monitor"]
         _become_subreaper()
+        self._group = cgroups.Group.make(spec["memory"], spec["processes"])
         try:
-            self._program = _start(spec, keep=(self._control, self._status))
+            self._program = birth.start(spec, (self._control, self._status), self._group)
         except OSError as error:
+            self._remove_group()
             self._report(error=error.strerror or "cannot start", errno=error.errno or 0)
             return
+        complaints = os.dup(2)
         # The program holds its own copies; ours would keep the worker from seeing the end of the output.
         _point_at_null(0, 1, 2)
         self._report(started=self._program)
-        self._wait_for_end()
+        self._wait_for_end(*self._watches(spec))
         left = self._sweep()
+        if self._group is not None and self._group.out_of_memory():
+            limit = f"it used more memory than its limit of {spec['memory'] // 1048576} MiB"
+            self._exceeded = self._exceeded or f"the kernel has ended a process of the program: {limit}"
+        if self._exceeded:
+            os.write(complaints, f"\nfettle: {self._exceeded}\n".encode())
+        self._remove_group()
+        _run(spec["after"], spec["env"])
         code = os.waitstatus_to_exitcode(self._wait_status) if self._wait_status is not None else None
         self._report(
             exit_code=code if code is not None and code >= 0 else None,
@@ -74,7 +93,14 @@ class Launcher:
             swept=self._swept,
             left=left,
             stopped=self._stopped,
+            exceeded=self._exceeded,
         )
+
+    def _watches(self, spec: dict[str, Any]) -> tuple[watch.Watch, watch.Growth]:
+        """What the control group holds needs no watch."""
+        memory, processes = (0, 0) if self._group else (spec["memory"], spec["processes"])
+        growth = watch.Growth(spec["watched"], spec["disk"], self._wake_end)
+        return watch.Watch(os.getpid(), memory_bytes=memory, processes=processes), growth
 
     def _read_spec(self) -> dict[str, Any] | None:
         while b"\n" not in self._commands:
@@ -86,12 +112,14 @@ class Launcher:
         spec = json.loads(line)
         return spec if isinstance(spec, dict) else None
 
-    def _wait_for_end(self) -> None:
+    def _wait_for_end(self, use: watch.Watch, growth: watch.Growth) -> None:
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         poll.register(self._control, select.POLLIN)
         while self._wait_status is None:
-            timeout = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+            timeout = _LOOK_SECONDS if use.needed else None
+            if self._deadline is not None:
+                timeout = min(timeout or _LOOK_SECONDS, max(0.0, self._deadline - time.monotonic()))
             events = dict(poll.poll(None if timeout is None else timeout * 1000))
             if self._wake in events:
                 with suppress(BlockingIOError):
@@ -99,8 +127,11 @@ class Launcher:
             if self._control in events and not self._read_command():
                 poll.unregister(self._control)
             self._reap()
+            if self._wait_status is None and not self._exceeded and (why := growth.exceeded or use.look()):
+                self._exceeded = f"the program was ended: {why}"
+                self._deadline = time.monotonic()
             if self._wait_status is None and self._deadline is not None and time.monotonic() >= self._deadline:
-                _signal_group(self._program, signal.SIGKILL)
+                self._kill()
                 self._deadline = time.monotonic() + 0.5
 
     def _read_command(self) -> bool:
@@ -125,9 +156,30 @@ class Launcher:
     def _stop(self, grace: float) -> None:
         deadline = time.monotonic() + grace
         if self._deadline is None and self._program and self._wait_status is None:
-            _signal_group(self._program, signal.SIGTERM)
+            self._ask_to_end()
         self._stopped = True
         self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
+
+    def _ask_to_end(self) -> None:
+        """TERM to the program's group. A monitor would take what it watches with it without a word, so then it goes
+        to the group inside; one that has not got that far has nothing to lose."""
+        if not self._monitor:
+            _signal_group(self._program, signal.SIGTERM)
+            return
+        inside = {_group_of(pid) for pid in _children(self._program)} - {self._program, 0}
+        for group in inside:
+            _signal_group(group, signal.SIGTERM)
+        if not inside:
+            _signal_group(self._program, signal.SIGKILL)
+
+    def _kill(self) -> None:
+        if self._group is not None:
+            self._group.kill()
+        _signal_group(self._program, signal.SIGKILL)
+
+    def _remove_group(self) -> None:
+        if self._group is not None:
+            self._group.remove()
 
     def _reap(self) -> bool:
         """Collect every ended child. Returns False when there is no child at all."""
@@ -140,7 +192,7 @@ class Launcher:
                 return True
             if pid == self._program:
                 self._wait_status = status
-            elif self._wait_status is not None:
+            elif self._wait_status is not None and not self._monitor:  # what a monitor leaves is its own inner half
                 self._swept += 1
 
     def _sweep(self) -> int:
@@ -148,7 +200,9 @@ class Launcher:
         how many could not be killed."""
         deadline = time.monotonic() + _SWEEP_SECONDS
         while self._reap() and time.monotonic() < deadline:
-            for pid in _children():
+            if self._group is not None:
+                self._group.kill()
+            for pid in _children(os.getpid()):
                 # The group first: that is one step for the kernel, so a process that forks faster than we read
                 # /proc cannot slip through. Our children are unreaped, so neither number can have been reused.
                 with suppress(ProcessLookupError):
@@ -160,59 +214,11 @@ class Launcher:
             select.select([self._wake], [], [], 0.02)
             with suppress(BlockingIOError):
                 os.read(self._wake, 4096)
-        return len(_children()) if self._reap() else 0
+        return len(_children(os.getpid())) if self._reap() else 0
 
     def _report(self, **facts: object) -> None:
         with suppress(BrokenPipeError):  # the worker is gone; the clean-up goes on without a reader
             os.write(self._status, json.dumps(facts).encode() + b"\n")
-
-
-def _start(spec: dict[str, Any], keep: tuple[int, ...]) -> int:
-    """Fork and execute the program in its own session. Raises OSError as `execve` or `chdir` did."""
-    for fd in keep:
-        os.set_inheritable(fd, False)
-    launcher = os.getpid()
-    failed, report = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        _be_program(spec, launcher, report)
-    os.close(report)
-    with os.fdopen(failed, "rb") as answer:
-        number = answer.read()
-    if number:
-        os.waitpid(pid, 0)
-        raise OSError(int(number), os.strerror(int(number)))
-    return pid
-
-
-def _be_program(spec: dict[str, Any], launcher: int, report: int) -> None:
-    """The forked child: never returns. An error travels as its number through `report`, which execve closes."""
-    try:
-        os.setsid()
-        # If this launcher is killed, the kernel ends the program; its children are then the worker's to find.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != launcher:
-            os._exit(1)  # it was killed before the line above took effect
-        for name, wanted in spec["limits"].items():
-            number = getattr(resource, name)
-            hard = resource.getrlimit(number)[1]
-            value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-            resource.setrlimit(number, (value, value))
-        for each in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            with suppress(OSError, ValueError):
-                signal.signal(each, signal.SIG_DFL)  # Python ignores SIGPIPE, and a child would inherit that
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        signal.set_wakeup_fd(-1)
-        os.closerange(3, report)
-        os.closerange(report + 1, max(report + 2, 65536))
-        os.chdir(spec["cwd"])
-        os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # `env` decides the PATH, as for any child
-    except OSError as error:
-        os.write(report, str(error.errno or 1).encode())
-    except BaseException:
-        os.write(report, b"22")
-    finally:
-        os._exit(127)
 
 
 def _become_subreaper() -> None:
@@ -220,16 +226,15 @@ def _become_subreaper() -> None:
         raise OSError("this kernel has no child subreapers: orphans could not be found")
 
 
-def _children() -> list[int]:
-    """Pids of this process's children, by a walk through /proc: not every kernel has the `children` file."""
-    mine = os.getpid()
+def _children(parent: int) -> list[int]:
+    """Pids of a process's children, by a walk through /proc: not every kernel has the `children` file."""
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
             with suppress(OSError), open(f"/proc/{name}/stat", "rb") as stat:
                 # The command name may hold anything, brackets and blanks too; fields count from the last bracket.
                 fields = stat.read().rpartition(b")")[2].split()
-                if int(fields[1]) == mine:
+                if int(fields[1]) == parent:
                     found.append(int(name))
     return found
 
@@ -237,6 +242,30 @@ def _children() -> list[int]:
 def _signal_group(group: int, number: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
+
+
+def _group_of(pid: int) -> int:
+    """0 when the process is gone."""
+    with suppress(ProcessLookupError):
+        return os.getpgid(pid)
+    return 0
+
+
+def _run(argv: list[str], env: dict[str, str]) -> None:
+    """Run a last command to its end, within a bound: it removes what no signal reaches."""
+    if not argv:
+        return
+    try:
+        pid = os.posix_spawnp(argv[0], argv, env, setsid=True)
+    except OSError:
+        return
+    until = time.monotonic() + _AFTER_SECONDS
+    while time.monotonic() < until:
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            return
+        time.sleep(0.02)
+    _signal_group(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def _point_at_null(*fds: int) -> None:

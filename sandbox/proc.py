@@ -38,6 +38,12 @@ def identity(pid: int) -> Identity | None:
     return stat.identity if stat and stat.state not in "ZX" else None
 
 
+def parent(pid: int) -> int:
+    """The process that started `pid`, or adopted it; 0 when there is no such process."""
+    stat = _read_stat(pid)
+    return stat.parent if stat else 0
+
+
 def is_alive(process: Identity) -> bool:
     return identity(process.pid) == process
 
@@ -70,6 +76,27 @@ def send(process: Identity, number: signal.Signals) -> bool:
     finally:
         os.close(handle)
     return True
+
+
+def stopped_under(root: int) -> Identity | None:
+    """A process that was stopped (SIGSTOP) on the line of eldest children from `root`, itself included, down; None
+    when all of them can run.
+
+    That line is a launcher, the wrappers that confine a program, and the program: none of them has a reason to stop.
+    A process that the program stops itself, such as a shell's job, is a younger child of somebody.
+    """
+    children: dict[int, list[_Stat]] = {}
+    at: _Stat | None = None
+    for stat in _all_stats():
+        children.setdefault(stat.parent, []).append(stat)
+        if stat.identity.pid == root:
+            at = stat
+    while at is not None:
+        if at.state == "T":
+            return at.identity
+        living = [stat for stat in children.pop(at.identity.pid, []) if stat.state not in "ZX"]
+        at = min(living, key=lambda stat: (stat.identity.started, stat.identity.pid), default=None)
+    return None
 
 
 def working_in(*folders: Path) -> list[Identity]:

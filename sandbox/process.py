@@ -7,16 +7,17 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from domain import errors
-from sandbox import limits, proc
+from sandbox import proc
+from sandbox import spec as spec_
 
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 _CHUNK: Final = 64 * 1024
@@ -29,19 +30,7 @@ _SWEEP_SECONDS: Final = 12.0
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Spec:
-    """What to start. `argv[0]` is searched in the PATH of `env`, which is the whole environment."""
-
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    cwd: Path
-    stdin: bytes = b""
-    stderr: Path | None = None
-    """File that the process's error output is appended to; None throws it away."""
-    rlimits: limits.ProcessLimits = field(default_factory=limits.ProcessLimits)
-    grace_seconds: float = 5.0
-    """Between TERM and KILL when the worker dies."""
+Spec = spec_.Spec
 
 
 class Status(BaseModel):
@@ -57,6 +46,8 @@ class Status(BaseModel):
     """Processes that could not be killed (uninterruptible sleep): none, on a healthy host."""
     stopped: bool = False
     """The end was asked for, or the worker had died."""
+    exceeded: str = ""
+    """What a limit has ended, the program or a process of it, as a sentence; empty when all kept to them."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +85,10 @@ class ConfinedProcess:
         """Start the program; a cancellation while it starts leaves nothing running.
 
         Raises:
-            AgentUnavailable: the program or its directory does not exist, or cannot be executed.
+            AgentUnavailable: the program or its directory does not exist, or cannot be executed; or its level does not
+                work on this host, and then nothing was started.
         """
+        launch = await asyncio.to_thread(spec.level.plan if spec.level else spec_.plain, spec)
         spawn = asyncio.ensure_future(_spawn_launcher(spec))
         try:
             # Shielded: asyncio forgets a child whose creation is cancelled between its fork and its result.
@@ -104,7 +97,7 @@ class ConfinedProcess:
             await uncancelled(_undo(spawn))
             raise
         try:
-            process._control.write(_specification(spec))
+            process._control.write(spec_.message(launch, spec))
             await process._await_start(spec)
         except BaseException:
             await uncancelled(process.close(0))
@@ -317,17 +310,6 @@ async def _reader(loop: asyncio.AbstractEventLoop, fd: int) -> _Output:
 def _open_stderr(path: Path | None) -> BinaryIO:
     """Opened for the process, which writes there itself; readable by the worker's user alone."""
     return open(path or os.devnull, "ab", opener=lambda name, flags: os.open(name, flags, 0o600))
-
-
-def _specification(spec: Spec) -> bytes:
-    facts = {
-        "argv": list(spec.argv),
-        "env": dict(spec.env),
-        "cwd": str(spec.cwd),
-        "limits": spec.rlimits.as_rlimits(),
-        "grace": spec.grace_seconds,
-    }
-    return json.dumps(facts).encode() + b"\n"
 
 
 def _bounded(line: bytearray, piece: bytes) -> bytearray:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from store import database, inbox, learnings, migrate, repositories
+from store import database, inbox, learnings, ledger, migrate, repositories, workflow_files
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,8 @@ class Store:
     inbox: inbox.Inbox
     learnings: learnings.Learnings
     repositories: repositories.Repositories
+    workflow_files: workflow_files.WorkflowFiles
+    ledger: ledger.Ledger
 
     async def aclose(self) -> None:
         """Close every connection; the store cannot be used afterwards."""
@@ -36,4 +38,6 @@ async def open_store(url: str) -> Store:
         inbox=inbox.Inbox(opened),
         learnings=learnings.Learnings(opened),
         repositories=repositories.Repositories(opened),
+        workflow_files=workflow_files.WorkflowFiles(opened),
+        ledger=ledger.Ledger(opened),
     )

@@ -74,3 +74,49 @@ repositories = sa.Table(
     sa.Column("added_at", UtcDateTime, nullable=False),
     sa.Column("enabled", sa.Boolean, nullable=False),
 )
+
+ledger = sa.Table(
+    "ledger",
+    metadata,
+    sa.Column("id", _KEY, primary_key=True),
+    sa.Column("turn", sa.String(400), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("run", sa.String(300), nullable=False),
+    sa.Column("run_id", sa.String(100), nullable=False),
+    sa.Column("owner", sa.String(100), nullable=False),
+    sa.Column("name", sa.String(100), nullable=False),
+    sa.Column("repo_key", sa.String(201), nullable=False),
+    sa.Column("issue", sa.Integer, nullable=False),
+    sa.Column("session", sa.String(200), nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("type", sa.String(63), nullable=False),
+    sa.Column("instance", sa.String(63), nullable=False),
+    sa.Column("backend", sa.String(200), nullable=False),
+    sa.Column("version", sa.String(200), nullable=False),
+    sa.Column("model", sa.String(200), nullable=False),
+    sa.Column("provider", sa.String(200), nullable=False),
+    sa.Column("outcome", sa.String(100), nullable=False),
+    # Dollars; NULL is a cost that nobody knows. `raw_usd` counts up over a session, `usd` is what the turn added.
+    sa.Column("raw_usd", sa.Double),
+    sa.Column("usd", sa.Double),
+    sa.Column("reserved_usd", sa.Double, nullable=False),
+    sa.Column("covers_usd", sa.Double, nullable=False),
+    sa.Column("input_tokens", sa.BigInteger),
+    sa.Column("cached_tokens", sa.BigInteger),
+    sa.Column("output_tokens", sa.BigInteger),
+    sa.UniqueConstraint("turn", name="uq_ledger_turn"),
+    sa.Index("ix_ledger_session", "session"),
+    sa.Index("ix_ledger_at", "at"),
+    sa.Index("ix_ledger_repo_key_at", "repo_key", "at"),
+)
+
+workflow_files = sa.Table(
+    "workflow_files",
+    metadata,
+    sa.Column("key", sa.String(201), primary_key=True),  # of the repository, as in `repositories`
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("text", sa.Text),
+    sa.Column("problem", sa.Text, nullable=False),
+    sa.Column("problem_source", sa.Text, nullable=False),
+    sa.Column("read_at", UtcDateTime, nullable=False),
+)

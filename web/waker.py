@@ -37,12 +37,13 @@ class Busy(Exception):
 class Waker:
     """Implements `web.dispatch.RunWaker`. An event is a hint: whatever is woken reads the forge before it acts.
 
-    `read_issue` asks the forge what is true of an issue now.
+    `read_issue` asks the forge what is true of an issue now, `why_not` what the repository's WORKFLOW.md says of it.
     """
 
     temporal: client.Client
     repositories: Repositories
     read_issue: Callable[[refs.Issue], Awaitable[forge.Issue]]
+    why_not: Callable[[forge.Issue], Awaitable[str]] | None = None
 
     async def wake(self, event: events.ForgeEvent) -> None:
         """Raises Busy, or Temporal's own errors, when the event has to be handed over again."""
@@ -69,7 +70,9 @@ class Waker:
             issue = await self.read_issue(ref)
         except errors.NotFound:  # our access is gone, most likely: the run's first step says so to a person
             return True
-        return triage.may_start(issue.labels, is_open=issue.open)
+        if not triage.may_start(issue.labels, is_open=issue.open):
+            return False
+        return self.why_not is None or not await self.why_not(issue)
 
     async def _look_again(self, event: events.ForgeEvent) -> None:
         if event.issue is None or event.labels:  # labels come and go by our own hand; a closed issue carries none here

@@ -18,11 +18,14 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion, Workf
 from activities import admission, ci, claiming, closing, edge, merging, opening, pull_request, reviewing, starting
 from activities.agent_turn import AgentTurnActivities
 from activities.artifact_store import DirectoryStore
+from activities.hooks import HookRunner
 from activities.hosts import HostActivities, host_id
 from activities.integration import IntegrationActivities
 from activities.judge_process import ConfinedRunner
+from activities.pool import PoolActivities
 from activities.rooms import Confinement
 from activities.verification import VerificationActivities
+from activities.workflow_file import WorkflowFiles
 from activities.worktree import WorktreeActivities
 from domain import fleet, refs, wire
 from domain.policy import ApprovalMode
@@ -34,8 +37,22 @@ from integrations.forge.port import Forge
 from integrations.git.mirror import Mirrors
 from store.engine import Store, open_store
 from web import app, dispatch, waker
+from workers import (
+    agent_hosting,
+    connection,
+    egress,
+    forges,
+    health,
+    host_reporting,
+    http_server,
+    logging,
+    schedules,
+    seeding,
+    topology,
+    versions,
+)
 from workers import agents as host_agents
-from workers import connection, forges, health, http_server, logging, schedules, topology, versions
+from workers import confinement as sandboxing
 from workers.settings import Settings
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -97,6 +114,7 @@ async def run_control(settings: Settings) -> None:
             await versions.make_current(temporal, version)
             await versions.take_over(temporal, version)
         await _ensure_fleet(temporal, settings)
+        await seeding.seed(temporal, settings)
         updating = asyncio.create_task(_update_intakes(temporal, store, settings))
         try:
             await _until_stopped("control")
@@ -121,12 +139,15 @@ def _control_activities(
         opening.OpeningActivities(forge, store, mode, defaults),
         claiming.ClaimingActivities(forge),
         admission.AdmissionActivities(temporal),
+        PoolActivities(temporal, store),
         pull_request.PullRequestActivities(forge, redactor),
         reviewing.ReviewPostingActivities(forge, redactor),
         ci.CiActivities(forge),
         merging.MergeActivities(forge),
         closing.ClosingActivities(forge, store, redactor),
-        starting.StartingActivities(forge, temporal),
+        starting.StartingActivities(
+            forge, temporal, WorkflowFiles(forge, store), timedelta(seconds=settings.intake_interval_seconds)
+        ),
     )
     return _methods(groups)
 
@@ -137,43 +158,72 @@ async def run_agents(settings: Settings) -> None:
     logging.configure(redactor.redact, level=settings.log_level)
     state = settings.host_state_dir
     async with AsyncExitStack() as stack:
-        host = host_id(state)
+        host = settings.host_id or host_id(state)
         temporal = await connection.connect(f"agents-{host}", state=settings.state_dir)
         await stack.enter_async_context(health.serving(settings.health_address, temporal))
         forge = await stack.enter_async_context(_forge(settings))
         agents = host_agents.backend_settings(settings)
         backends = registry.backends(agents)
-        confinement = Confinement(host_environment=dict(os.environ))
-        found = host_agents.versions(backends, confinement.host_environment)
+        level = await sandboxing.opened(settings)
+        confinement = Confinement(dict(os.environ), level, sandboxing.rlimits(settings))
+        # Without a sandbox that holds, no agent is ready here: the host claims no run.
+        found = {} if level.why_not else host_agents.versions(backends, confinement.host_environment)
         mirrors = Mirrors.under(state)
         store = DirectoryStore(settings.artifacts_dir)
-        judge = registry.judge_named(settings.judge, agents, ConfinedRunner(state, confinement))
-        shared = (
-            HostActivities(mirrors, settings.agent_slots, found, _open_probe(temporal)),
-            reviewing.JudgementActivities(forge, judge, redactor),
+        way_out = egress.of(settings, confinement.host_environment, store, redactor)
+        judges = ConfinedRunner(state, confinement, way_out, backends.get(settings.judge))
+        judge = registry.judge_named(settings.judge, agents, judges)
+        draining = agent_hosting.Draining()
+        hooks = HookRunner(confinement, store, redactor, state, way_out=way_out)
+        leases = HostActivities(
+            mirrors, settings.agent_slots, found, _open_probe(temporal), host, forge, draining, hooks
         )
+        shared = (leases, reviewing.JudgementActivities(forge, judge, redactor))
         disk = (
-            WorktreeActivities(forge, mirrors),
-            AgentTurnActivities(backends, store, state, confinement, redactor),
+            WorktreeActivities(forge, mirrors, hooks=hooks),
+            AgentTurnActivities(
+                backends,
+                store,
+                state,
+                confinement,
+                redactor,
+                checkpoints=agent_hosting.checkpoints(host, forge, mirrors, store, redactor),
+                hooks=hooks,
+                way_out=way_out,
+                checkpoint_seconds=settings.checkpoint_seconds,
+                drain_seconds=settings.drain_seconds,
+            ),
             IntegrationActivities(forge, mirrors, store, redactor),
-            VerificationActivities(forge, mirrors, store, redactor),
-            shared[0],
+            VerificationActivities(forge, mirrors, store, redactor, level, way_out, rlimits=confinement.rlimits),
+            leases,
         )
-        for queue, groups, row, slots in (
-            (wire.AGENTS_QUEUE, shared, topology.AGENTS, topology.AGENTS.max_activities),
-            (refs.host_queue(host), disk, topology.HOST, topology.host_activities(settings.agent_slots)),
-        ):
-            await stack.enter_async_context(
-                worker.Worker(
-                    temporal,
-                    task_queue=queue,
-                    activities=_methods(groups),
-                    interceptors=[edge.ErrorTranslation()],
-                    disable_eager_activity_execution=True,
-                    **_options(row, slots),
-                )
+        named = agent_hosting.agents_of(backends, confinement.host_environment)
+        report = agent_hosting.Reporter(host, settings, leases, named, level, draining)
+        await stack.enter_async_context(host_reporting.reporting(store, report))
+        workers = [
+            worker.Worker(
+                temporal,
+                task_queue=queue,
+                activities=_methods(groups),
+                interceptors=[edge.ErrorTranslation()],
+                disable_eager_activity_execution=True,
+                **_options(row, slots),
             )
+            for queue, groups, row, slots in (
+                (wire.AGENTS_QUEUE, shared, topology.AGENTS, topology.AGENTS.max_activities),
+                (
+                    refs.host_queue(host),
+                    disk,
+                    topology.host_row(settings.drain_seconds),
+                    topology.host_activities(settings.agent_slots),
+                ),
+            )
+        ]
+        for each in workers:
+            await stack.enter_async_context(each)
         await _until_stopped("agents", host=host)
+        draining.asked = True
+        await agent_hosting.stop(workers)
 
 
 async def run_web(settings: Settings) -> None:
@@ -187,7 +237,7 @@ async def run_web(settings: Settings) -> None:
         dispatcher = dispatch.Dispatcher(
             store.inbox,
             github_events.parse,
-            waker.Waker(temporal, store.repositories, forge.issue),
+            waker.Waker(temporal, store.repositories, forge.issue, WorkflowFiles(forge, store).why_not),
             lambda: datetime.now(UTC),
         )
         secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else ""

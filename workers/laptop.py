@@ -97,7 +97,8 @@ async def _assemble(request: Request, state: Path) -> tuple[supervisor.Addresses
         forge = embedded_forge.EmbeddedForge(state, chosen.forge)
         first.append(replace(forge.spec(), grace_seconds=SERVER_GRACE_SECONDS))
         environment |= forge.environment()
-    return addresses, [stage for stage in (first, _workers(environment, addresses)) if stage]
+    agents_grace = AGENTS_GRACE_SECONDS + known.drain_seconds
+    return addresses, [stage for stage in (first, _workers(environment, addresses, agents_grace)) if stage]
 
 
 def _server(state: Path, chosen: ports.Ports, addresses: supervisor.Addresses) -> children.Spec:
@@ -111,8 +112,10 @@ def _server(state: Path, chosen: ports.Ports, addresses: supervisor.Addresses) -
     )
 
 
-def _workers(environment: Mapping[str, str], addresses: supervisor.Addresses) -> list[children.Spec]:
-    grace = {"control": WORKER_GRACE_SECONDS, "agents": AGENTS_GRACE_SECONDS, "web": WORKER_GRACE_SECONDS}
+def _workers(
+    environment: Mapping[str, str], addresses: supervisor.Addresses, agents_grace: float
+) -> list[children.Spec]:
+    grace = {"control": WORKER_GRACE_SECONDS, "agents": agents_grace, "web": WORKER_GRACE_SECONDS}
     return [
         children.Spec(
             name,

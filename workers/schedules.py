@@ -10,10 +10,8 @@ from temporalio.client import (
     ScheduleActionStartWorkflow,
     ScheduleAlreadyRunningError,
     ScheduleHandle,
-    ScheduleIntervalSpec,
     ScheduleOverlapPolicy,
     SchedulePolicy,
-    ScheduleSpec,
     ScheduleState,
     ScheduleUpdate,
     ScheduleUpdateInput,
@@ -21,19 +19,18 @@ from temporalio.client import (
 from temporalio.common import Priority
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities import intake_pace
 from domain import intake, refs, wire
 from workers import settings
 
-INTAKE_PREFIX: Final = "intake/"
+INTAKE_PREFIX: Final = intake_pace.PREFIX
 _CATCH_UP: Final = timedelta(minutes=15)
 """After an outage one look finds everything; the server's default of a year would replay every missed one."""
-_JITTER_SHARE: Final = 10
-_MAX_JITTER: Final = timedelta(seconds=10)
 _NOTE: Final = "made by fettle repo add; pause it with fettle schedules pause"
 
 
 def intake_id(repo: refs.Repository) -> str:
-    return f"{INTAKE_PREFIX}{repo}"
+    return intake_pace.schedule_id(repo)
 
 
 async def ensure_intake(client: Client, repo: refs.Repository, config: settings.Settings) -> ScheduleHandle:
@@ -74,9 +71,7 @@ def _schedule(repo: refs.Repository, every: timedelta) -> Schedule:
             execution_timeout=_CATCH_UP,  # a look that hangs would make every later one be skipped
             priority=Priority(priority_key=4, fairness_key=str(repo)[:64]),
         ),
-        spec=ScheduleSpec(
-            intervals=[ScheduleIntervalSpec(every=every)], jitter=min(every / _JITTER_SHARE, _MAX_JITTER)
-        ),
+        spec=intake_pace.spec(every),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=_CATCH_UP, pause_on_failure=False),
         state=ScheduleState(note=_NOTE),
     )

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from domain import policy
+from sandbox import levels
+from workers import egress_settings
 from workers import settings_sources as sources
 
 
@@ -98,6 +100,28 @@ class Settings(BaseSettings):
     claude_sandboxed: bool = False
     """Your statement that agents run in a container or VM of their own: as root, Claude Code works only with it."""
 
+    sandbox: levels.Name = "bubblewrap"
+    """What confines agents, and the commands that verify their work. A host on which it does not hold starts none and
+    claims no run. `none` is for agents of your own, and for hosts that are a container or VM for this alone."""
+    sandbox_user: str = ""
+    """For the level `user`: the name of an account, or a range of uids such as `61000-61063`: one for each run."""
+    sandbox_image: str = ""
+    """For the level `container`: the image with the agents' programs and the repositories' tool chains."""
+    sandbox_engine: Literal["", "podman", "docker"] = ""
+    """For the level `container`. Empty: whichever is installed."""
+    sandbox_read_only: str = ""
+    """Directories that confined programs are shown beside the system's and their own, such as tool chains in /opt;
+    absolute paths with `:` between them."""
+    sandbox_processes: int = Field(default=2048, ge=0)
+    """Of one run at a time. This and the next limits: 0 for none."""
+    sandbox_memory_mebibytes: int = Field(default=8192, ge=0)
+    sandbox_disk_mebibytes: int = Field(default=20480, ge=0)
+    """What a run's directories may grow by in one turn."""
+    sandbox_file_mebibytes: int = Field(default=2048, ge=1)
+    """The largest file that a confined program may write."""
+    sandbox_tmp_mebibytes: int = Field(default=1024, ge=1)
+    """Size of /tmp in a sandbox that has its own; it lives in memory."""
+
     forge: ForgeConnection = Field(default_factory=ForgeConnection)
     webhook_secret: SecretStr | None = None
     webhook_secret_file: AbsolutePath | None = None
@@ -105,8 +129,37 @@ class Settings(BaseSettings):
     web_port: int = Field(default=8090, ge=0, le=65535)
     """0: any free port."""
 
+    egress_allow: egress_settings.Hosts = ()
+    """Hosts that agents and verifications may reach beside their model, with commas between them: `host`, `host:port`,
+    `*.domain` or `*.domain:port`; 443 without a port. The forge stays closed, even if it is listed."""
+    egress_private: egress_settings.Hosts = ()
+    """Like `egress_allow`, for hosts of your own network: these may have private or loopback addresses."""
+    egress_registries: egress_settings.Registries = Field(default_factory=egress_settings.Registries)
+    """Hosts of the package registries, by ecosystem."""
+    agents_file: AbsolutePath | None = None
+    """TOML file with the agents of the pool (`[[agents]]`, `[[types]]`). It counts until the pool is first changed by
+    hand; later `fettle agents` changes it."""
+    budget_run_usd: float | None = Field(default=None, ge=0, le=1_000_000)
+    """Dollars that one run may spend. This and the other budgets count until one is first changed by hand; later
+    `fettle budget` changes them."""
+    budget_issue_usd: float | None = Field(default=None, ge=0, le=1_000_000)
+    """Dollars that all runs of one issue may spend."""
+    budget_repository_day_usd: float | None = Field(default=None, ge=0, le=1_000_000)
+    """Dollars that one repository may spend a day (UTC)."""
+    budget_day_usd: float | None = Field(default=None, ge=0, le=1_000_000)
+    """Dollars that the whole fleet may spend a day (UTC)."""
+    budget_turn_usd: float | None = Field(default=None, ge=0, le=1_000_000)
+    """Dollars to reserve for a turn of which there is no experience yet. Not set: 2."""
     agent_slots: int = Field(default=2, ge=1, le=256)
     """Runs that one agent host works on at the same time."""
+    host_id: str = Field(default="", pattern=r"^$|^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")
+    """Name of this agent host and of its task queue; it must be the same after each restart on the same disk, such as
+    the name of a StatefulSet's pod. Empty: made once and kept in `host_state_dir`."""
+    drain_seconds: float = Field(default=0, ge=0, le=86400)
+    """How long the turns of an agent host may go on when it is told to stop. 0: they are interrupted and kept at once,
+    and continued by the next start or by another host."""
+    checkpoint_seconds: float = Field(default=30, ge=1, le=3600)
+    """How often the work and the conversation of a turn that goes on are kept where another host finds them."""
     intake_interval_seconds: float = Field(default=30, ge=1, le=86400)
     ci_poll_seconds: float = Field(default=180, ge=1, le=86400)
     """How often CI is asked when no webhook tells."""
@@ -135,6 +188,14 @@ class Settings(BaseSettings):
     @classmethod
     def _read_secret_files(cls, given: object) -> object:
         return sources.read_files(given, ("webhook_secret", "store_password"))
+
+    @pydantic.field_validator("sandbox_read_only")
+    @classmethod
+    def _absolute_places(cls, given: str) -> str:
+        relative = [place for place in given.split(":") if place and not place.startswith("/")]
+        if relative:
+            raise ValueError(f"{relative[0]!r} is no absolute path")
+        return given
 
     @pydantic.model_validator(mode="after")
     def _one_store_password(self) -> "Settings":

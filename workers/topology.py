@@ -1,7 +1,7 @@
 """Which worker polls which queue, with how many slots: one table."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -45,7 +45,8 @@ AGENTS: Final = Row(max_activities=20, graceful_shutdown=timedelta(seconds=5), h
 """`fettle-agents`: claims, and judgements that need no worktree."""
 HOST: Final = Row(max_activities=0, graceful_shutdown=timedelta(seconds=1), heartbeat_throttle=timedelta(seconds=3))
 """`fettle-host/<id>`: the disk. Slots are the leases, with room for short work beside the turns; a stop interrupts
-turns at once, since they leave their work where the next attempt finds it. A cancel is heard within three seconds."""
+turns at once, since they leave their work where the next attempt finds it, unless `drain_seconds` gives them more. A
+cancel is heard within three seconds."""
 
 
 def runner() -> SandboxedWorkflowRunner:
@@ -53,6 +54,11 @@ def runner() -> SandboxedWorkflowRunner:
     are only named by workflows, and what activities import is never called in a workflow."""
     passthrough = ("domain", "activities", "integrations", "store", "sandbox", "httpx", "sqlalchemy", "structlog")
     return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*passthrough))
+
+
+def host_row(drain_seconds: float) -> Row:
+    """The row of a host that lets its work go on for a while when it is told to stop."""
+    return replace(HOST, graceful_shutdown=HOST.graceful_shutdown + timedelta(seconds=drain_seconds))
 
 
 def host_activities(slots: int) -> int:

@@ -9,9 +9,11 @@ from activities import options
 from activities.agent_turn import AgentTurnActivities
 from activities.hosts import HostActivities
 from activities.integration import IntegrationActivities
+from activities.opening import OpeningActivities
+from activities.pool import PoolActivities
 from activities.verification import VerificationActivities
 from activities.worktree import WorktreeActivities
-from domain import agent, errors, implement, wire, work
+from domain import agent, errors, implement, pool, round_outcomes, tasks, wire, work
 from domain.implement import Step
 from workflows import watching
 
@@ -23,18 +25,26 @@ class ImplementWorkflow:
     @workflow.init
     def __init__(self, state: implement.State) -> None:
         self._state = state
+        self._interrupt = False
+        """A person who takes over does not wait for the end of the turn."""
         self._steps: dict[Step, Callable[[], Awaitable[None]]] = {
             Step.AWAIT_RELEASE: self._await_release,
+            Step.LOOK: self._look,
+            Step.RESERVE: self._reserve,
             Step.CLAIM_HOST: self._claim_host,
             Step.PREPARE: self._prepare,
+            Step.AWAIT_HANDBACK: self._await_handback,
+            Step.RECORD: self._record,
             Step.TURN: self._turn,
+            Step.SETTLE: self._settle,
             Step.INTEGRATE: self._integrate,
             Step.VERIFY: self._verify,
         }
 
     @workflow.signal(name=wire.HOLD_CHANGED, description="The run was held or released")
     def hold_changed(self, hold: implement.HoldSignal) -> None:
-        self._state.held = hold.held
+        round_outcomes.told(self._state, hold)
+        self._interrupt = hold.now and bool(hold.taken_over_by)
 
     @workflow.query(name=wire.SNAPSHOT, description="What this round knows")
     def snapshot(self) -> implement.State:
@@ -45,6 +55,7 @@ class ImplementWorkflow:
         try:
             await self._drive()
         except (asyncio.CancelledError, exceptions.FailureError) as stop:
+            await self._give_turn_back()
             await self._give_back(over=exceptions.is_cancelled_exception(stop))
             await workflow.wait_condition(workflow.all_handlers_finished)
             raise
@@ -66,25 +77,27 @@ class ImplementWorkflow:
     def _absorb(self, step: Step, error: exceptions.ActivityError) -> None:
         cause = error.cause
         if isinstance(cause, exceptions.TimeoutError) and cause.type == exceptions.TimeoutType.SCHEDULE_TO_START:
-            implement.after_host_loss(self._state)
+            round_outcomes.after_host_loss(self._state, step)
         elif isinstance(cause, exceptions.ApplicationError) and cause.type == errors.UnsafeWork.wire_type():
-            implement.after_unsafe_work(self._state, cause.message)
+            round_outcomes.after_unsafe_work(self._state, cause.message)
         elif isinstance(cause, exceptions.ApplicationError) and step is Step.TURN:
-            implement.after_turn_error(self._state, cause.type or "", cause.message)
+            wait = cause.next_retry_delay.total_seconds() if cause.next_retry_delay else None
+            round_outcomes.after_turn_error(self._state, cause.type or "", cause.message, wait)
         else:
             kind = cause.type if isinstance(cause, exceptions.ApplicationError) else type(cause).__name__
-            implement.failed(self._state, step, str(kind), watching.error_message(error))
+            round_outcomes.failed(self._state, step, str(kind), watching.error_message(error))
 
     async def _await_release(self) -> None:
         await workflow.wait_condition(lambda: not self._state.held)
 
     async def _claim_host(self) -> None:
         state = self._state
+        backend = state.grant.backend if state.grant else state.session.backend if state.session else state.backend
         state.lease = await watching.finished(
             workflow.start_activity_method(
                 HostActivities.claim_host,
-                work.ClaimHost(run=state.run, backend=state.backend, avoid_host=state.lost_host),
-                summary=f"a host with {state.backend}",
+                work.ClaimHost(run=state.run, backend=backend, avoid_host=state.lost_host),
+                summary=f"a host with {backend}",
                 **options.CLAIM_HOST,
             )
         )
@@ -109,33 +122,131 @@ class ImplementWorkflow:
         state = self._state
         assert state.worktree is not None
         state.turns += 1
+        self._interrupt = False
         resume = state.session is not None
+        backend = state.grant.backend if state.grant else state.backend
         if state.session is None:
-            state.session = agent.Session(backend=state.backend, id=str(workflow.uuid4()))
-        result = await workflow.execute_activity_method(
+            state.session = agent.Session(backend=backend, id=str(workflow.uuid4()))
+        turn = workflow.start_activity_method(
             AgentTurnActivities.run_agent,
-            agent.TurnRequest(
-                run=state.run,
-                round=state.turns,
-                brief=implement.brief_for_turn(state),
-                session=state.session,
-                resume=resume,
-                model=state.model,
-                worktree=state.worktree.path,
-                limits=agent.Limits(
-                    silence_seconds=state.policy.silence_seconds, total_seconds=state.policy.turn_seconds
-                ),
-            ),
-            summary=f"{state.backend} turn {state.turns}: {state.brief.reason}",
+            implement.turn_request(state, state.session, resume=resume),
+            summary=f"{state.grant.instance if state.grant else backend} turn {state.turns}: {state.brief.reason}",
             task_queue=self._queue(),
             **options.agent_turn(state.policy.turn_seconds),
         )
-        implement.after_turn(state, result)
+        result = await self._unless_interrupted(turn)
+        if result is None:
+            round_outcomes.after_interruption(state)
+        else:
+            round_outcomes.after_turn(state, result)
 
-    async def _integrate(self) -> None:
+    async def _unless_interrupted(self, turn: "workflow.ActivityHandle[agent.TurnResult]") -> agent.TurnResult | None:
+        """The turn's result; None when a person who takes over did not wait for it, and its agent has stopped."""
+        if self._state.generation < 2:
+            return await turn
+        result = await watching.until(turn, lambda: self._interrupt)
+        ended_well = turn.done() and not turn.cancelled() and turn.exception() is None
+        return turn.result() if ended_well else result
+
+    async def _look(self) -> None:
+        """A turn costs money: before another one, the issue is read again, also when no webhook has told of it."""
+        opened = await workflow.execute_activity_method(
+            OpeningActivities.open_run,
+            tasks.OpenRun(issue=self._state.issue),
+            summary="is the issue still ours",
+            task_queue=wire.CONTROL_QUEUE,
+            **options.FORGE,
+        )
+        round_outcomes.after_look(self._state, opened.gone)
+
+    async def _reserve(self) -> None:
+        """A turn of the pool. Mostly it is there, and costs one event; waiting for a slot, a budget or a provider is a
+        call that is retried without adding any."""
+        asked = round_outcomes.turn_to_ask_for(self._state)
+        words = f"turn {asked.round} of {asked.type}"
+        try:
+            answer = await workflow.execute_local_activity_method(
+                PoolActivities.begin_turn, asked, summary=words, **options.AT_ONCE
+            )
+        except exceptions.FailureError as not_yet:  # a local activity's error comes as it is, not wrapped
+            if exceptions.is_cancelled_exception(not_yet):
+                raise
+            answer = await watching.finished(
+                workflow.start_activity_method(
+                    PoolActivities.begin_turn,
+                    asked,
+                    summary=words,
+                    task_queue=wire.CONTROL_QUEUE,
+                    **options.BEGIN_TURN,
+                )
+            )
+        round_outcomes.after_grant(self._state, asked, answer)
+        lease = self._state.lease
+        if lease is not None and lease.backend_versions and answer.backend not in lease.backend_versions:
+            await self._leave_host()
+
+    async def _settle(self) -> None:
+        state = self._state
+        assert state.turn_end is not None
+        await self._end_turn(state.turn_end)
+        quota = state.turn_end.quota_hit
+        round_outcomes.after_settlement(state)
+        if quota and state.lease is not None:
+            await self._leave_host()
+
+    async def _end_turn(self, end: pool.EndTurn) -> None:
+        """The ledger must have it: the quick call is repeated durably until it does."""
+        words = f"turn {end.round}: {end.outcome}"
+        try:
+            await workflow.execute_local_activity_method(PoolActivities.end_turn, end, summary=words, **options.AT_ONCE)
+        except exceptions.FailureError as failed:
+            if exceptions.is_cancelled_exception(failed):
+                raise
+            await workflow.execute_activity_method(
+                PoolActivities.end_turn, end, summary=words, task_queue=wire.CONTROL_QUEUE, **options.FORGE
+            )
+
+    async def _give_turn_back(self) -> None:
+        """A round that is stopped settles the turn it had; the pool finds what this misses when the run has ended."""
+        state = self._state
+        if state.asked is None or state.grant is None:
+            return
+        end = state.turn_end or pool.EndTurn.failed(
+            state.asked, state.grant, error_type="Cancelled", session=state.session
+        )
+        ending = asyncio.create_task(self._end_turn(end))
+        try:
+            try:
+                await asyncio.shield(ending)
+            except asyncio.CancelledError:  # it is brief, and the place is needed
+                await ending
+        except exceptions.FailureError as error:
+            workflow.logger.warning("turn %s could not be given back: %s", end.turn, error)
+
+    async def _await_handback(self) -> None:
+        """The worktree and the session are a person's. The lease stays: nobody else gets the disk."""
+        self._state.theirs = True
+        await workflow.wait_condition(lambda: not self._state.taken_over_by or self._state.held)
+        self._state.theirs = False
+
+    async def _record(self) -> None:
+        """What a person changed is a commit under their name, before the agent goes on."""
         state = self._state
         assert state.worktree is not None
-        result = await workflow.execute_activity_method(
+        assert state.handback is not None
+        message = f"{state.brief.title}: work of {state.handback.by}\n\n{state.handback.note}\n\nRefs {state.issue}"
+        round_outcomes.after_handback(state, await self._integrated(message, "record a person's work"))
+
+    async def _integrate(self) -> None:
+        result = await self._integrated(
+            f"{self._state.brief.title}\n\nRefs {self._state.issue}", "check every commit, scan, push"
+        )
+        round_outcomes.after_integration(self._state, result)
+
+    async def _integrated(self, message: str, summary: str) -> work.Integration:
+        state = self._state
+        assert state.worktree is not None
+        return await workflow.execute_activity_method(
             IntegrationActivities.integrate_work,
             work.IntegrateWork(
                 run=state.run,
@@ -144,13 +255,12 @@ class ImplementWorkflow:
                 branch=state.branch,
                 worktree=state.worktree.path,
                 expected_remote_sha=state.expected_remote_sha,
-                commit_message=f"{state.brief.title}\n\nRefs {state.issue}",
+                commit_message=message,
             ),
-            summary="check every commit, scan, push",
+            summary=summary,
             task_queue=self._queue(),
             **options.HOST,
         )
-        implement.after_integration(state, result)
 
     async def _verify(self) -> None:
         state = self._state
@@ -168,7 +278,7 @@ class ImplementWorkflow:
             task_queue=self._queue(),
             **options.VERIFY,
         )
-        implement.after_verification(state, result)
+        round_outcomes.after_verification(state, result)
 
     async def _give_back(self, *, over: bool) -> None:
         """Free the slot and keep the worktree: it is a cache for the next round, unless the run is over, whose parent
@@ -177,7 +287,7 @@ class ImplementWorkflow:
             return
         freed = workflow.start_activity_method(
             HostActivities.release_host,
-            work.ReleaseHost(run=self._state.run, remove_worktree=over),
+            work.ReleaseHost(run=self._state.run, remove_worktree=over and not self._state.taken_over_by),
             summary="free the slot and the disk" if over else "free the slot",
             task_queue=self._queue(),
             **options.CLEAN_UP,
@@ -189,6 +299,11 @@ class ImplementWorkflow:
                 await freed
         except exceptions.ActivityError:
             workflow.logger.warning("host %s could not be told that its slot is free", self._state.lease.host_id)
+
+    async def _leave_host(self) -> None:
+        """Nothing is left there that is not pushed: the next claim may be answered by any host."""
+        await self._give_back(over=False)
+        self._state.lease = self._state.worktree = None
 
     def _queue(self) -> str:
         assert self._state.lease is not None

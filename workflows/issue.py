@@ -50,6 +50,7 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
             Step.AWAIT_DISPATCH: self._await_dispatch,
             Step.ADMIT: self._admit,
             Step.IMPLEMENT: self._implement,
+            Step.AWAIT_ANSWER: self._await_person,
             Step.PUBLISH: self._publish,
             Step.INSPECT: self._inspect,
             Step.REVIEW: self._review,
@@ -58,7 +59,7 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
             Step.MARK_READY: self._mark_ready,
             Step.AWAIT_APPROVAL: self._await_approval,
             Step.MERGE: self._merge,
-            Step.AWAIT_RELEASE: self._await_release,
+            Step.AWAIT_RELEASE: self._await_person,
             Step.CLOSE: self._close,
         }
 
@@ -158,17 +159,18 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
         """One round in a child. Whatever leaves this step early stops the child and waits until it is quiescent: a
         child that is left behind would be terminated with its agent at work. So is one that is just being started."""
         state = self._state
+        given = outcomes.round_input(state, workflow.info().first_execution_run_id)
         starting = asyncio.create_task(
             workflow.start_child_workflow(
                 ImplementWorkflow.run,
-                outcomes.round_input(state),
+                given,
                 id=f"{state.issue.workflow_id}/implement",
                 static_summary=f"{state.issue} {state.order.reason if state.order else ''}: {state.title}"[:200],
                 search_attributes=attributes.of_child("implement", str(state.issue.repo), state.backend),
             )
         )
         try:
-            await self._follow(await asyncio.shield(starting), told=state.human_note)
+            await self._follow(await asyncio.shield(starting), given)
         except (asyncio.CancelledError, exceptions.FailureError):
             child = await starting
             child.cancel()
@@ -178,44 +180,55 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
             raise
 
     async def _follow(
-        self, child: workflow.ChildWorkflowHandle[ImplementWorkflow, implement.Result], told: str
+        self, child: workflow.ChildWorkflowHandle[ImplementWorkflow, implement.Result], given: implement.State
     ) -> None:
-        """Wait for the round; a hold is passed on, an ending stops it. `told` is the note that the round began with."""
-        held = False
+        """Wait for the round, which began with `given`; what people decide about the run is passed on, an ending stops
+        it."""
+        told = implement.HoldSignal(held=False, taken_over_by=given.taken_over_by, handback=given.handback)
         while not child.done():
-            await workflow.wait_condition(functools.partial(self._round_turns, child, held))
+            await workflow.wait_condition(functools.partial(self._round_turns, child, told))
+            await watching.stop_if_cancelled()
             if self._has_news() and not child.done():
                 await self._look_again()
-            if steps.stands(self._state) != held:
-                held = not held
+            if (now := self._with_its_person()) != told:
+                told = now
                 self._show(Step.AWAIT_RELEASE)
-                await self._pass_hold_on(child, held)
+                await self._pass_on(child, told)
             if self._state.ending is not None and not child.done():
                 child.cancel()
                 await asyncio.gather(child, return_exceptions=True)
                 return
         try:
-            outcomes.after_round(self._state, await child, workflow.now(), told=told)
+            outcomes.after_round(self._state, await child, workflow.now(), told=given.brief.human_note)
         except exceptions.ChildWorkflowError as error:
             if exceptions.is_cancelled_exception(error):
                 outcomes.fail(self._state, "cancelled", "the implementation round was cancelled by itself")
             else:
                 outcomes.fail(self._state, "agent_error", f"the implementation round failed: {error.cause or error}")
 
-    async def _pass_hold_on(
-        self, child: workflow.ChildWorkflowHandle[ImplementWorkflow, implement.Result], held: bool
+    def _with_its_person(self) -> implement.HoldSignal:
+        """How the run stands with its person now, for the round."""
+        state = self._state
+        taken = state.hold.by if state.hold and steps.taken_over(state) else ""
+        return implement.HoldSignal(
+            held=steps.stands(state), taken_over_by=taken, now=self._hurry, handback=state.handback
+        )
+
+    async def _pass_on(
+        self, child: workflow.ChildWorkflowHandle[ImplementWorkflow, implement.Result], word: implement.HoldSignal
     ) -> None:
         if child.done():
             return
         try:
-            await child.signal(ImplementWorkflow.hold_changed, implement.HoldSignal(held=held))
+            await child.signal(ImplementWorkflow.hold_changed, word)
         except exceptions.ApplicationError as over:  # it ended meanwhile; its result is on the way
-            workflow.logger.info("the round of %s could not be told of a hold: %s", self._state.issue, over)
+            workflow.logger.info("the round of %s could not be told of its person: %s", self._state.issue, over)
 
-    def _round_turns(self, child: "asyncio.Task[implement.Result]", held: bool) -> bool:
+    def _round_turns(self, child: "asyncio.Task[implement.Result]", told: implement.HoldSignal) -> bool:
         """The round is over, or something happened that it has to be told."""
         ended = self._state.ending is not None
-        return child.done() or self._has_news() or ended or steps.stands(self._state) != held
+        stopped = ended or watching.cancelled()
+        return child.done() or self._has_news() or stopped or self._with_its_person() != told
 
     async def _merge(self) -> None:
         """Line up and take the queue's last word. A hold withdraws the entry, unless `clear_merge` came before it."""
@@ -248,7 +261,7 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
             )
         await workflow.wait_condition(lambda: self._merge_ended is not None)
 
-    async def _await_release(self) -> None:
+    async def _await_person(self) -> None:
         await workflow.wait_condition(self._interrupted)
 
     async def _close(self) -> None:
@@ -304,7 +317,7 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
         try:
             await workflow.execute_activity_method(
                 HostActivities.release_host,
-                work.ReleaseHost(run=self._state.issue.workflow_id),
+                work.ReleaseHost(run=self._state.issue.workflow_id, remove_worktree=not self._state.disk_is_theirs),
                 summary="remove the worktree",
                 task_queue=self._state.host.queue,
                 **options.CLEAN_UP,

@@ -6,7 +6,7 @@ from typing import TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from domain import decisions, errors, fleet, merge_queue, refs, run, steps, wire, words
+from domain import decisions, errors, fleet, implement, merge_queue, refs, run, steps, wire, words
 from domain.steps import Step
 from workflows import attributes, watching
 
@@ -22,6 +22,8 @@ class IssueMessages:
         self._news = False
         self._step = Step.OPEN
         self._merge_ended: merge_queue.Ended | None = None
+        self._hurry = False
+        """Who takes over does not wait for the end of the turn."""
 
     @workflow.update(name=wire.DECIDE, description="Approve or reject the head you saw")
     def decide(self, decision: run.Decision) -> run.State:
@@ -49,6 +51,26 @@ class IssueMessages:
     @release.validator
     def _check_release(self, request: run.HoldRequest) -> None:
         _refuse(decisions.check_release, self._state, request)
+
+    @workflow.update(name=wire.TAKE_OVER, description="Give the worktree and the session to a person")
+    def take_over(self, request: run.TakeoverRequest) -> run.State:
+        decisions.take_over(self._state, request, workflow.now())
+        self._hurry = request.now
+        return self._state
+
+    @take_over.validator
+    def _check_takeover(self, request: run.TakeoverRequest) -> None:
+        _refuse(decisions.check_takeover, self._state, request)
+
+    @workflow.update(name=wire.HAND_BACK, description="Record what the person changed, and let the agent go on")
+    def hand_back(self, handback: implement.Handback) -> run.State:
+        decisions.hand_back(self._state, handback)
+        self._hurry = False
+        return self._state
+
+    @hand_back.validator
+    def _check_handback(self, handback: implement.Handback) -> None:
+        _refuse(decisions.check_handback, self._state, handback)
 
     @workflow.update(name=wire.RETRY, description="Try the step again that a run is stuck at, with fresh retry budgets")
     def retry(self, request: run.HoldRequest) -> run.State:

@@ -1,5 +1,6 @@
 """`fettle repo`: which repositories Fettle works on, and how."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -120,3 +121,14 @@ def learned(
     from cli import registering
 
     registering.learned(repo, limit, as_json=as_json)
+
+
+def check(
+    path: Annotated[Path, typer.Argument(help="A WORKFLOW.md, or the folder that holds one.")] = Path(),
+    with_prompt: Annotated[bool, typer.Option("--prompt", help="Also print the prompt of an example issue.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Print every mistake with its line, and what the file means. Nothing but the file is read."""
+    from cli import checking
+
+    raise typer.Exit(checking.check(path, with_prompt=with_prompt, as_json=as_json))

@@ -8,6 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from domain import errors
 from integrations.agent import judge, port
 from integrations.agent.claude import ClaudeBackend, ClaudeSettings  # the modules' names are fields below
+from integrations.agent.codex import CodexBackend, CodexSettings
+from integrations.agent.gemini import GeminiBackend, GeminiSettings
+from integrations.agent.kimi import KimiBackend, KimiSettings
+from integrations.agent.opencode import OpencodeBackend, OpencodeSettings
 from integrations.agent.scripted import ScriptedBackend, ScriptedSettings
 
 
@@ -17,11 +21,19 @@ class AgentSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     claude: ClaudeSettings = Field(default_factory=ClaudeSettings)
+    codex: CodexSettings = Field(default_factory=CodexSettings)
+    gemini: GeminiSettings = Field(default_factory=GeminiSettings)
+    kimi: KimiSettings = Field(default_factory=KimiSettings)
+    opencode: OpencodeSettings = Field(default_factory=OpencodeSettings)
     scripted: ScriptedSettings = Field(default_factory=ScriptedSettings)
 
 
 BACKENDS: Final[dict[str, Callable[[AgentSettings], port.AgentBackend]]] = {
     "claude": lambda settings: ClaudeBackend(settings.claude),
+    "codex": lambda settings: CodexBackend(settings.codex),
+    "gemini": lambda settings: GeminiBackend(settings.gemini),
+    "kimi": lambda settings: KimiBackend(settings.kimi),
+    "opencode": lambda settings: OpencodeBackend(settings.opencode),
     "scripted": lambda settings: ScriptedBackend(settings.scripted),
 }
 

@@ -3,6 +3,7 @@
 The script is chosen by the operator's settings and the run's name, never by the text of an issue.
 """
 
+import json
 import re
 import sys
 import uuid
@@ -14,7 +15,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from domain import agent, errors, refs
-from integrations.agent import port, scripted_cli, streams
+from integrations.agent import files, port, scripted_cli, streams, verdicts
 
 VERSION: Final = "1.0.0"
 _PROGRAM: Final = Path(scripted_cli.__file__)
@@ -22,11 +23,15 @@ _KINDS: Final = {
     "session": agent.EventKind.SESSION,
     "text": agent.EventKind.TEXT,
     "tool": agent.EventKind.TOOL,
+    "tool_result": agent.EventKind.TOOL_RESULT,
     "cost": agent.EventKind.COST,
     "error": agent.EventKind.ERROR,
     "result": agent.EventKind.RESULT,
 }
-_OUTCOMES: Final = {each.value: each for each in (agent.Outcome.FINISHED, agent.Outcome.REFUSED, agent.Outcome.LIMIT)}
+_OUTCOMES: Final = {
+    each.value: each
+    for each in (agent.Outcome.FINISHED, agent.Outcome.NEEDS_APPROVAL, agent.Outcome.REFUSED, agent.Outcome.LIMIT)
+}
 
 
 class ScriptedSettings(BaseModel):
@@ -66,10 +71,16 @@ class ScriptedBackend:
     name: str = "scripted"
     pass_environment: tuple[str, ...] = ()
 
+    @property
+    def model_api(self) -> port.ModelApi | None:
+        return None  # there is no model
+
     def discover(self, env: Mapping[str, str]) -> port.Discovery:
         if self.settings.script is None and self.settings.folder is None:
             return port.Discovery(why_not="FETTLE_SCRIPTED names no file or folder of scripts")
-        return port.Discovery(path=str(_PROGRAM), version=VERSION, ready=True)
+        return port.Discovery(
+            path=str(_PROGRAM), version=VERSION, ready=True, capability=agent.Capability(version=VERSION)
+        )
 
     def new_session(self) -> agent.Session:
         return agent.Session(backend=self.name, id=str(uuid.uuid4()), version=VERSION)
@@ -77,16 +88,31 @@ class ScriptedBackend:
     def prepare(self, home: Path) -> None:
         """Nothing: the script is read where it is."""
 
+    def config_dir(self, home: Path) -> Path:
+        return home / scripted_cli.TRANSCRIPTS
+
     def transcript(self, home: Path, session: agent.Session) -> Path | None:
         if not re.fullmatch(r"[0-9A-Za-z-]{8,64}", session.id):
             return None
-        path = home / scripted_cli.TRANSCRIPTS / f"{session.id}.json"
-        return path if path.is_file() else None
+        return next(iter(files.within(home, [self.config_dir(home) / f"{session.id}.json"])), None)
 
-    def command(self, request: agent.TurnRequest, home: Path) -> port.Command:
-        argv = [sys.executable, "-I", str(_PROGRAM), "--script", str(self.settings.script_of(request.run))]
+    def session_files(self, home: Path, session: agent.Session) -> list[Path]:
+        found = self.transcript(home, session)
+        return [found] if found else []
+
+    def command(
+        self,
+        request: agent.TurnRequest,
+        home: Path,
+        found: port.Discovery = port.NOTHING_FOUND,
+        access: port.ModelAccess | None = None,
+    ) -> port.Command:
+        script = self.settings.script_of(request.run)
+        argv = [sys.executable, "-I", str(_PROGRAM), "--script", str(script)]
         argv += ["--resume" if request.resume else "--session-id", request.session.id, "--round", str(request.round)]
-        return port.Command(tuple(argv), stdin=request.prompt.encode())
+        if request.answer is not None:
+            argv += ["--answer", json.dumps({"id": request.answer.question_id, "allow": request.answer.allow})]
+        return port.Command(tuple(argv), stdin=request.prompt.encode(), reads=(script,))
 
     def parse(self, line: bytes) -> list[agent.Event]:
         value = streams.json_object(line)
@@ -104,16 +130,28 @@ class ScriptedBackend:
                 reason=streams.text_at(value, "reason"),
                 retryable=value.get("retryable") is not False,
                 retry_after_seconds=streams.number_at(value, "retry_after_seconds"),
+                tool_id=streams.text_at(value, "tool_id"),
+                denials=tuple(streams.texts_at(value, "denials")),
+                question=_question(value) if result else None,
             )
         ]
 
-    def fold(self, events: Sequence[agent.Event], exit_code: int | None) -> port.Verdict:
+    def fold(
+        self, events: Sequence[agent.Event], exit_code: int | None, request: agent.TurnRequest | None = None
+    ) -> port.Verdict:
+        return verdicts.checked(self._folded(events, exit_code), events, request, chosen=True)
+
+    def _folded(self, events: Sequence[agent.Event], exit_code: int | None) -> port.Verdict:
         last = next((event for event in reversed(events) if event.kind is agent.EventKind.RESULT), None)
         cost = next((event.cost_usd for event in reversed(events) if event.cost_usd is not None), None)
+        denied = verdicts.denials(events)
         if last is not None and last.outcome is not None and exit_code == 0:
-            return port.Verdict(last.outcome, summary=last.text, cost_usd=cost)
+            outcome = last.outcome
+            if outcome is agent.Outcome.NEEDS_APPROVAL and last.question is None:
+                outcome = agent.Outcome.PROTOCOL_ERROR
+            return port.Verdict(outcome, last.text, denials=denied, cost_usd=cost, question=last.question)
         error = next((event for event in reversed(events) if event.kind is agent.EventKind.ERROR), None)
-        facts: dict[str, Any] = {"summary": error.text if error else "", "cost_usd": cost}
+        facts: dict[str, Any] = {"summary": error.text if error else "", "denials": denied, "cost_usd": cost}
         if exit_code in {None, 143}:
             return port.Verdict(agent.Outcome.INTERRUPTED, **facts)
         if exit_code == 0:
@@ -131,6 +169,15 @@ class ScriptedBackend:
         if not resume and "already in use" in stderr:
             return True
         return False if resume and "No conversation found" in stderr else None
+
+
+def _question(value: dict[str, Any]) -> agent.Question | None:
+    asked = value.get("question")
+    if not streams.is_object(asked) or not streams.text_at(asked, "id"):
+        return None
+    return agent.Question(
+        id=streams.text_at(asked, "id"), tool=streams.text_at(asked, "tool"), text=streams.text_at(asked, "text")
+    )
 
 
 def _names_of(run: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """A coding agent without a model: plays the steps of a recorded script, as a real process with a real session.
 
-Run as `python -I scripted_cli.py --script FILE --session-id ID | --resume ID [--round N]`, the prompt on stdin,
-standard library only. It is the demo's and the tests' agent, and says so in every line it prints (`"scripted": true`).
+Run as `python -I scripted_cli.py --script FILE --session-id ID | --resume ID [--round N] [--answer JSON]`, prompt on
+stdin, standard library only. It is the demo's and the tests' agent: every line it prints says `"scripted": true`.
 
 The script is `{"name": ..., "turns": [{"steps": [{"say": "text"}, ...]}]}`; turn N of a session plays script turn N.
 The session is kept under HOME, so a resumed process goes on at the first unfinished step. A step is recorded when it is
@@ -17,6 +17,7 @@ Steps (`times` on crash, hang, api_error: how often it happens before the script
     {"print_bytes": N}  one line of at least N      {"spawn_orphan": {"seconds", "path": ""}}
     {"crash": {"exit_code", "times"}}               {"hang": {"seconds": 3600, "busy": false, "times"}}
     {"refuse": TEXT}   {"limit": TEXT}              {"api_error": {"reason", "message", "retry_after_seconds", "times"}}
+    {"ask": {"tool", "text", "run": COMMAND}}  ends the process with a question; then a yes runs the command
 """
 
 import argparse
@@ -75,6 +76,7 @@ class Session:
         if last is None or (last["outcome"] and last["round"] != round_number):
             last = {"round": round_number, "done": 0, "outcome": "", "text": "", "intent": None, "times": 0}
             self.turns.append(last)
+        last["round"] = round_number
         return last
 
     def save(self) -> None:
@@ -90,9 +92,8 @@ class Session:
 class Player:
     """Plays one turn. Each `_step_*` may be interrupted anywhere and is then called again with the same arguments."""
 
-    def __init__(self, session: Session, turn: dict[str, Any]) -> None:
-        self._session = session
-        self._turn = turn
+    def __init__(self, session: Session, turn: dict[str, Any], answer: dict[str, Any] | None) -> None:
+        self._session, self._turn, self._answer = session, turn, answer
 
     def play(self, steps: list[dict[str, Any]]) -> None:
         while self._turn["done"] < len(steps):
@@ -122,6 +123,9 @@ class Player:
             self._turn["intent"] = [fact]
             self._session.save()
         return self._turn["intent"][0]
+
+    def _call_id(self) -> str:
+        return f"{len(self._session.turns)}-{self._turn['done'] + 1}"
 
     def _happens(self, what: dict[str, Any]) -> bool:
         """Counts before the effect: a crash that were not recorded would happen for ever."""
@@ -166,10 +170,11 @@ class Player:
         inside(what["path"]).unlink(missing_ok=True)
 
     def _step_run(self, what: dict[str, Any]) -> None:
-        emit("tool", tool="run", command=what["command"])
+        call = self._call_id()
+        emit("tool", tool="run", command=what["command"], tool_id=call)
         done = subprocess.run(["sh", "-c", what["command"]], stdin=subprocess.DEVNULL, capture_output=True, check=False)
         text = (done.stdout + done.stderr).decode("utf-8", "replace")[-4000:]
-        emit("tool_result", tool="run", exit_code=done.returncode, text=text)
+        emit("tool_result", tool="run", tool_id=call, exit_code=done.returncode, text=text)
         expected = what.get("expect_exit", 0)
         if expected is not None and done.returncode != expected:
             raise ScriptError(
@@ -180,10 +185,11 @@ class Player:
         time.sleep(seconds)
 
     def _step_wait_for_file(self, what: dict[str, Any]) -> None:
-        until = time.monotonic() + float(what.get("seconds", 60))
+        seconds = float(what.get("seconds", 60))
+        until = time.monotonic() + seconds
         while not Path(what["path"]).exists():
             if time.monotonic() >= until:
-                raise ScriptError(f"{what['path']} did not appear within {what.get('seconds', 60)} s")
+                raise ScriptError(f"{what['path']} did not appear within {seconds} s")
             time.sleep(0.02)
 
     def _step_cost(self, usd: float) -> None:
@@ -228,6 +234,16 @@ class Player:
                 if not what.get("busy"):
                     time.sleep(1)
 
+    def _step_ask(self, what: dict[str, Any]) -> None:
+        asked = {"id": f"ask-{self._call_id()}", "tool": what["tool"], "text": what.get("text", "")}
+        if self._answer is None or self._answer["id"] != asked["id"]:
+            emit_result(self._session, "needs_approval", f"may I use {what['tool']}?", question=asked)
+            sys.exit(0)
+        if not self._answer["allow"]:
+            emit("tool_result", tool=what["tool"], denials=[what["tool"]])
+        elif what.get("run"):
+            self._step_run({"command": what["run"], "expect_exit": what.get("expect_exit", 0)})
+
     def _step_refuse(self, text: str) -> None:
         raise TurnEnded("refused", text)
 
@@ -244,6 +260,10 @@ class Player:
 def emit(kind: str, **facts: object) -> None:
     sys.stdout.write(json.dumps({"scripted": True, "backend": "scripted", "type": kind, **facts}) + "\n")
     sys.stdout.flush()
+
+
+def emit_result(session: Session, outcome: str, text: str, **facts: object) -> None:
+    emit("result", outcome=outcome, text=text, cost_usd=session.cost_usd, session_id=session.id, **facts)
 
 
 def inside(path: str) -> Path:
@@ -288,16 +308,16 @@ def main() -> int:
             outcome="finished", text=f"the script has {len(turns)} turns, this is turn {number}: nothing changed"
         )
     if not turn["outcome"]:
-        _play(session, turn, turns[number - 1])
+        _play(session, turn, turns[number - 1], arguments.answer)
     session.save()
-    emit("result", outcome=turn["outcome"], text=turn["text"], cost_usd=session.cost_usd, session_id=session.id)
+    emit_result(session, turn["outcome"], turn["text"])
     return 0 if turn["outcome"] in {"finished", "refused", "limit"} else 1
 
 
-def _play(session: Session, turn: dict[str, Any], script: dict[str, Any]) -> None:
+def _play(session: Session, turn: dict[str, Any], script: dict[str, Any], answer: dict[str, Any] | None) -> None:
     steps = script.get("steps", [])
     try:
-        Player(session, turn).play(steps)
+        Player(session, turn, answer).play(steps)
         said = [step["say"] for step in steps if "say" in step]
         turn.update(outcome="finished", text=said[-1] if said else "the script's turn is finished")
     except TurnEnded as end:
@@ -312,9 +332,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--script", help="the script's JSON file")
     parser.add_argument("--session-id", help="start a session with this id")
     parser.add_argument("--resume", help="continue the session with this id")
-    parser.add_argument(
-        "--round", type=int, default=0, help="number of the caller's turn; asking again repeats nothing"
-    )
+    parser.add_argument("--round", type=int, default=0, help="the caller's turn; asking again repeats nothing")
+    parser.add_argument("--answer", type=json.loads, help="a person's word on the question that the session waits with")
     parser.add_argument("--version", action="store_true", help="print the version")
     arguments = parser.parse_args()
     if not arguments.version and (not arguments.script or bool(arguments.resume) == bool(arguments.session_id)):

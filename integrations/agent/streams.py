@@ -44,6 +44,20 @@ def number_at(value: dict[str, Any], key: str) -> float | None:
     return number if 0 <= number < float("inf") else None
 
 
+def count_at(value: dict[str, Any], key: str) -> int | None:
+    """A whole, non-negative number of a size that a counter can have."""
+    number = number_at(value, key)
+    return int(number) if number is not None and number < 2**53 else None
+
+
+def json_text(value: object) -> str:
+    """What was read from JSON, as JSON again; empty for what cannot be written."""
+    try:
+        return json.dumps(value, ensure_ascii=True, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return ""
+
+
 def objects_at(value: dict[str, Any], key: str) -> list[dict[str, Any]]:
     found = value.get(key)
     return [item for item in found if is_object(item)] if isinstance(found, list) else []

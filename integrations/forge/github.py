@@ -7,11 +7,12 @@ from integrations.forge import port
 from integrations.forge.github_api import Api, segment
 from integrations.forge.github_branches import Branches
 from integrations.forge.github_ci import Ci
+from integrations.forge.github_filing import Filing
 from integrations.forge.github_issues import Issues
 from integrations.forge.github_merge import Merges
 
 
-class GitHub(Issues, Branches, Merges, Ci):
+class GitHub(Issues, Filing, Branches, Merges, Ci):
     """One GitHub (or a server that speaks its API) with one identity. Close it when done.
 
     `git_url` is the address below which repositories are cloned, without a final slash.

@@ -1,5 +1,7 @@
 """Branches and commits of GitHub. Writes touch our own branches only."""
 
+import base64
+import urllib.parse
 from typing import Final
 
 from domain import errors, forge, refs
@@ -33,6 +35,25 @@ class Branches(Part):
         """GitHub refuses a diff of more than about 20,000 lines, and says so; it never shows a part of one."""
         path = at(repo, "compare", f"{base}...{head}")
         return await self._api.text(repo, path, accept=http.DIFF, to=f"read what {head} adds to {base} in {repo}")
+
+    async def read_file(self, repo: refs.Repository, path: str, *, ref: str) -> forge.File | None:
+        to = f"read {path} of {repo} at {ref}"
+        place = f"{at(repo, 'contents', *path.split('/'))}?{urllib.parse.urlencode({'ref': ref})}"
+        try:
+            found = await self._api.get(repo, place, models.ContentOrFolder, to=to)
+        except errors.NotFound:
+            # The same answer stands for a repository that we lost access to, and that must not read as "no file".
+            await self._api.get(repo, at(repo), models.Repository, to=f"read repository {repo}")
+            return None
+        held = found.root
+        if isinstance(held, list) or held.type != "file" or held.encoding != "base64":
+            kind = "a folder" if isinstance(held, list) else f"a {held.type or 'thing'} of {held.size} bytes"
+            raise errors.InvalidRequest(f"could not {to}: it is {kind}, expected a text file below 1 MB; replace it")
+        try:
+            text = base64.b64decode(held.content).decode("utf-8")
+        except ValueError as damage:
+            raise errors.InvalidRequest(f"could not {to}: it is not UTF-8; save it as that") from damage
+        return forge.File(path=path, blob_sha=held.sha, text=text)
 
     async def tree_sha(self, repo: refs.Repository, commit_sha: str) -> str:
         path = at(repo, "git", "commits", commit_sha)

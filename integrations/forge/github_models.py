@@ -82,6 +82,8 @@ class Issue(Wire):
             open=self.state == "open",
             labels=self.label_names,
             html_url=self.html_url,
+            assignees=tuple(user.login for user in self.assignees or () if user.login),
+            created_at=self.created_at,
             updated_at=self.updated_at,
         )
 
@@ -125,6 +127,21 @@ class Ref(Wire):
 
 class TreeHolder(Wire):
     tree: Pointed
+
+
+class Content(Wire):
+    """A file, where the answer is not the list of a folder. `encoding` is `none` above 1 MB."""
+
+    type: str = ""
+    path: str = ""
+    sha: str = ""
+    size: int = 0
+    encoding: str = ""
+    content: str = ""
+
+
+class ContentOrFolder(pydantic.RootModel[Content | list[Content]]):
+    """What the contents of a path are."""
 
 
 class Commit(Wire):

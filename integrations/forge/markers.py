@@ -32,6 +32,12 @@ def is_marked(key: str, body: str | None) -> bool:
     return (body or "").split("\n", 1)[0].strip() == marker(key)
 
 
+def key_of(body: str | None) -> str:
+    """The key in the first line of a body; empty when there is none."""
+    found = re.fullmatch(rf"<!-- fettle:({_KEY.pattern}) -->", (body or "").split("\n", 1)[0].strip())
+    return found[1] if found else ""
+
+
 def same_text(left: str | None, right: str | None) -> bool:
     """Whether two bodies are one text to a forge, which may keep other line ends and no blank end."""
     return _plain(left) == _plain(right)

@@ -70,6 +70,23 @@ class Forge(Protocol):
         """Post or update our one comment with `key` (a hidden marker in the body) on an issue or pull request."""
         ...
 
+    async def label_names(self, repo: refs.Repository) -> list[str]:
+        """Every label that the repository defines, as it spells them."""
+        ...
+
+    async def newest_issues(self, repo: refs.Repository, *, most: int) -> list[forge.Issue]:
+        """The newest issues, open and closed, newest first; of `most` issues and pull requests together."""
+        ...
+
+    async def file_issue(
+        self, repo: refs.Repository, *, key: str, title: str, body: str, labels: Sequence[str], since: datetime
+    ) -> forge.Filed:
+        """Find our issue with `key` (a hidden marker in the body), or open it. `labels` must exist already.
+
+        `since`: nothing with this key was filed before; only what changed later is looked through.
+        """
+        ...
+
     # --- branches ---
     async def branch_sha(self, repo: refs.Repository, branch: str) -> str | None: ...
 
@@ -77,6 +94,14 @@ class Forge(Protocol):
 
     async def diff(self, repo: refs.Repository, base: str, head: str) -> str:
         """What `head` adds since its merge base with `base`, as a unified diff."""
+        ...
+
+    async def read_file(self, repo: refs.Repository, path: str, *, ref: str) -> forge.File | None:
+        """A text file as it is at `ref`, at most about 1 MB; None when there is none of that name.
+
+        Raises:
+            errors.InvalidRequest: it is a folder, too large, or not UTF-8.
+        """
         ...
 
     async def tree_sha(self, repo: refs.Repository, commit_sha: str) -> str: ...

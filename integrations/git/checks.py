@@ -28,6 +28,8 @@ DEFAULT_PROTECTED: Final = (
 )
 """What decides over later work: CI with the repository's secrets, who must review, what the next agent obeys."""
 
+MOST_COMMIT_BYTES: Final = 256 * 1024
+
 _HFS_IGNORED: Final = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 """Characters that HFS+ drops from a name, so that `.g\u200cit` is `.git` there (git's own list)."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -161,6 +163,13 @@ def unrelated(sha: str) -> errors.UnsafeWork:
     )
 
 
+def unreadable(sha: str, problem: str) -> errors.UnsafeWork:
+    return _refused(
+        f"tree {sha[:7]} holds an entry that is neither file, symlink, directory nor submodule ({problem})",
+        "make the commits with git's own commands",
+    )
+
+
 def too_many(what: str, most: int) -> errors.UnsafeWork:
     return _refused(
         f"it has more than {most} {what}, the limit is {most}",
@@ -174,6 +183,15 @@ def refuse_size(path: str, size: int, limits: Limits) -> None:
         raise _refused(
             f"{_shown(path)} has {size} bytes, the limit is {limits.file_bytes} for a file",
             "keep large and generated files out of every commit",
+        )
+
+
+def refuse_commit_size(sha: str, size: int) -> None:
+    """Raises UnsafeWork when a commit without its files is too large to be read as a whole; the size is in bytes."""
+    if size > MOST_COMMIT_BYTES:
+        raise _refused(
+            f"commit {sha[:7]} has {size} bytes of message and header, the limit is {MOST_COMMIT_BYTES}",
+            "write a message that people read, and keep data in files",
         )
 
 

@@ -34,6 +34,13 @@ class Note(BaseModel):
     branch: str
     remote_sha: str = ""
     """Tip of the branch on the forge as this clone knows it, built upon or knowingly left behind; empty: none."""
+    base_branch: str = ""
+    holder: str = ""
+    """Different for every clone that was built: the work in progress on the forge names the one that moved it last."""
+    wip_sha: str = ""
+    """The work in progress on the forge as this clone knows it; empty: none, or the forge takes none."""
+    wip_state: str = ""
+    """Head and tree of that work: as long as the files are the same, nothing is pushed."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,8 @@ class Start:
     head: str
     base_branch: str
     base_tip: str
+    files: str = ""
+    """A commit on top of `head` whose files are laid out without it: uncommitted work. Empty: the files of `head`."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,9 @@ class RunClone:
         """
         with self._beside() as fresh:
             await build(source, fresh, start, identity)
-            await check_out(source, fresh)
+            await check_out(source, fresh, start.files or "HEAD")
+            if start.files:
+                await source.git.run("read-tree", "--reset", "HEAD", at=runner.Place(fresh / ".git"))
             self._note.unlink(missing_ok=True)
             await asyncio.to_thread(self._put_away, self.path)
             os.rename(fresh, self.path)
@@ -167,10 +178,10 @@ async def check_out_alone(source: mirror.Mirror, folder: Path, sha: str, identit
     await check_out(source, folder)
 
 
-async def check_out(source: mirror.Mirror, folder: Path) -> None:
-    """Write the files of HEAD into a repository in `folder` that nobody else has written to."""
+async def check_out(source: mirror.Mirror, folder: Path, commit: str = "HEAD") -> None:
+    """Write the files of a commit into a repository in `folder` that nobody else has written to."""
     await source.git.run(
-        *("read-tree", "--reset", "-u", "--no-recurse-submodules", "HEAD"),
+        *("read-tree", "--reset", "-u", "--no-recurse-submodules", commit),
         at=runner.Place(folder / ".git", work_tree=folder),
         timeout_seconds=1800,
     )

@@ -71,13 +71,17 @@ class Reader:
         return self.repo.commit(old).tree.hexsha == self.repo.commit(new).tree.hexsha
 
     def added(self, commit: checks.Commit) -> Iterator[safety.AddedText]:
-        """What a commit adds, file by file, and its message.
+        """What a commit adds: its header and message, its new paths, and file by file their lines.
 
         A line counts as added when no parent has it in this file, and no file that the commit removes has it: so
         neither a merge nor a rename makes old content new.
         """
+        yield safety.AddedText.of_header(commit.sha, self._header(commit.sha))
         yield safety.AddedText.of_message(commit.sha, commit.message)
         own = commit.own_changes()
+        for change in own:
+            if (change.new_mode and not change.old_mode) or change.link_target:
+                yield safety.AddedText.of_name(commit.sha, change.path, change.link_target)
         removed = [change.old_blob for change in own if not change.new_mode and change.old_blob]
         moved: set[bytes] | None = None
         for change in own:
@@ -89,7 +93,17 @@ class Reader:
             before: set[bytes] = set().union(*(self._lines(blob) for blob in olds)) if olds else moved or set()
             yield safety.AddedText.of_file(commit.sha, change.path, self._bytes(change.new_blob), before)
 
+    def _header(self, sha: str) -> str:
+        """As it is stored: git keeps every line in it, GitPython reads those that it knows."""
+        header, _, _ = self._commit_bytes(sha).partition(b"\n\n")
+        return header.decode("utf-8", "replace")
+
+    def _commit_bytes(self, sha: str) -> bytes:
+        data: bytes = self.repo.odb.stream(bytes.fromhex(sha)).read()
+        return data
+
     def _commit(self, sha: str) -> checks.Commit:
+        checks.refuse_commit_size(sha, self.repo.odb.info(bytes.fromhex(sha)).size)
         commit = self.repo.commit(sha)
         parents = commit.parents
         message = commit.message if isinstance(commit.message, str) else commit.message.decode("utf-8", "replace")
@@ -155,7 +169,11 @@ class Reader:
 
 
 def _entries(tree: git.Tree | None) -> dict[str, _Entry]:
+    """Raises UnsafeWork for a tree that git lets pass and GitPython cannot read: an entry of a kind that is not known."""
     if tree is None:
         return {}
-    # From the path: GitPython looks the `name` of a submodule up in a .gitmodules file.
-    return {str(item.path).rpartition("/")[2]: _Entry(item.mode, item.hexsha) for item in tree}
+    try:
+        # From the path: GitPython looks the `name` of a submodule up in a .gitmodules file.
+        return {str(item.path).rpartition("/")[2]: _Entry(item.mode, item.hexsha) for item in tree}
+    except ValueError as error:
+        raise checks.unreadable(tree.hexsha, str(error)) from error

@@ -48,6 +48,15 @@ class Remote:
 
 
 @dataclass(frozen=True)
+class Move:
+    """A ref on the forge goes from the commit `expected` to `sha`; empty stands for a ref that does not exist."""
+
+    ref: str
+    sha: str
+    expected: str
+
+
+@dataclass(frozen=True)
 class Mirror:
     """One repository's mirror on this host.
 
@@ -69,8 +78,11 @@ class Mirror:
     def objects(self) -> Path:
         return self.path / "objects"
 
-    async def fetch(self, remote: Remote, *, timeout_seconds: float = 600) -> None:
+    async def fetch(self, remote: Remote, *, folders: tuple[str, ...] = (), timeout_seconds: float = 600) -> None:
         """Bring every branch up to date with the forge; branches that are gone there go here. Creates the mirror.
+
+        Args:
+            folders: Further name spaces, each `refs/…/`, that are brought up to date in the same way.
 
         Raises:
             GitFailed: git could not, for a reason that may pass.
@@ -83,6 +95,7 @@ class Mirror:
             await self._remote_call(
                 *("fetch", "--prune", "--force", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head"),
                 *("--quiet", "--end-of-options", remote.url, "+refs/heads/*:refs/heads/*"),
+                *(f"+{folder}*:{folder}*" for folder in folders),
                 remote=remote,
                 transport=transport,
                 config=_FORGE_FSCK,
@@ -119,44 +132,57 @@ class Mirror:
     async def remote_branch(self, remote: Remote, name: str) -> str:
         """Tip of a branch on the forge now; empty when it does not exist."""
         ref = names.branch_ref(name)
+        return (await self.remote_refs(remote, ref)).get(ref, "")
+
+    async def remote_refs(self, remote: Remote, *wanted: str) -> dict[str, str]:
+        """Those of the `wanted` refs, full names, that the forge has now, with their commits."""
         listed = await self._remote_call(
-            *("ls-remote", "--quiet", "--end-of-options", remote.url, ref),
+            *("ls-remote", "--quiet", "--end-of-options", remote.url, *wanted),
             remote=remote,
             transport=names.protocol(remote.url, allow_file=self.allow_file_remotes),
         )
         lines = (line.partition("\t") for line in listed.text.splitlines())
-        return next((sha for sha, _, name in lines if name == ref and names.SHA.match(sha)), "")
+        return {name: sha for sha, _, name in lines if name in wanted and names.SHA.match(sha)}
 
     async def push(self, remote: Remote, *, branch: str, sha: str, expected: str) -> None:
-        """Move `branch` on the forge from `expected` (empty: it must not exist) to `sha`.
+        """Move `branch` on the forge from `expected` (empty: it must not exist) to `sha`; see `move`."""
+        await self.move(remote, Move(names.branch_ref(branch), sha, expected))
 
-        A branch that is at `sha` already was moved by an earlier attempt, and counts as done.
+    async def move(self, remote: Remote, *moves: Move) -> None:
+        """Move all of these refs on the forge, or none.
+
+        Refs that are where they shall be already were moved by an earlier attempt, and count as done.
 
         Raises:
-            RefMoved: the branch is at a third commit.
+            RefMoved: a ref is at a third commit.
             GitFailed: git could not, for a reason that may pass.
         """
-        ref = names.branch_ref(branch)
-        transport = names.protocol(remote.url, allow_file=self.allow_file_remotes)
+        leases = (f"--force-with-lease={move.ref}:{move.expected}" for move in moves)
         try:
             await self._remote_call(
-                *("push", "--porcelain", "--quiet", "--no-verify", f"--force-with-lease={ref}:{expected}"),
-                *("--end-of-options", remote.url, f"{sha}:{ref}"),
+                *("push", "--atomic", "--porcelain", "--quiet", "--no-verify", *leases),
+                *("--end-of-options", remote.url, *(f"{move.sha}:{move.ref}" for move in moves)),
                 remote=remote,
-                transport=transport,
+                transport=names.protocol(remote.url, allow_file=self.allow_file_remotes),
             )
         except errors.GitFailed as failure:
-            found = await self.remote_branch(remote, branch)
-            if found not in {sha, expected}:
-                raise errors.RefMoved(
-                    f"{branch} of {self.repo} was expected at {expected or 'no commit (a new branch)'}, "
-                    f"the forge has {found or 'no such branch'}: nothing was pushed; look at the commits of the "
-                    "branch on the forge, then retry the run"
-                ) from failure
-            if found != sha:
+            found = await self.remote_refs(remote, *(move.ref for move in moves))
+            for move in moves:
+                if found.get(move.ref, "") not in {move.sha, move.expected}:
+                    raise self._moved(move, found.get(move.ref, "")) from failure
+            if any(found.get(move.ref, "") != move.sha for move in moves):
                 raise
         async with self._locked():
-            await self.set_ref(ref, sha)
+            for move in moves:
+                await (self.set_ref(move.ref, move.sha) if move.sha else self.delete_ref(move.ref))
+
+    def _moved(self, move: Move, found: str) -> errors.RefMoved:
+        name = move.ref.removeprefix("refs/heads/")
+        return errors.RefMoved(
+            f"{name} of {self.repo} was expected at {move.expected or 'no commit (a new branch)'}, "
+            f"the forge has {found or 'no such branch'}: nothing was pushed; look at the commits of the "
+            "branch on the forge, then retry the run"
+        )
 
     async def import_commits(self, clone: Path, run: str, limits: untrusted.ObjectLimits) -> str:
         """Take the commit at HEAD of an agent's clone, and all it needs, into the mirror.
@@ -307,5 +333,9 @@ class Mirrors:
             ValueError: a part of the name could be read as a path.
         """
         refs.Repository.parse(str(repo))
-        path = self.state / "mirrors" / repo.owner / f"{repo.name}.git"
-        return self._known.setdefault(repo, Mirror(repo, path, self.git, self.allow_file_remotes))
+        return self._known.setdefault(repo, Mirror(repo, place(self.state, repo), self.git, self.allow_file_remotes))
+
+
+def place(state: Path, repo: refs.Repository) -> Path:
+    """Where a repository's mirror is, below a host's state directory."""
+    return state / "mirrors" / repo.owner / f"{repo.name}.git"

@@ -56,6 +56,17 @@ def snapshot_ref(run: str) -> str:
     return f"refs/snapshot/{run_slug(run)}"
 
 
+def wip_folder(run: str) -> str:
+    """The name space of a run's work in progress, on the forge and in the mirror: no branch and no tag, so that no CI
+    runs for it and no list of branches shows it."""
+    return f"refs/fettle/wip/{run_slug(run)}/"
+
+
+def wip_ref(run: str) -> str:
+    """Where the forge keeps what a run's agent has left so far; moved by the host that holds the run."""
+    return f"{wip_folder(run)}work"
+
+
 def protocol(url: str, *, allow_file: bool = False) -> str:
     """The transport of a clone URL: `https`, `http` (to this machine only), or `file` where that is allowed.
 

@@ -53,14 +53,7 @@ async def commit_leftovers(
     """
     ref = names.snapshot_ref(run)
     made_before = await source.resolve(ref) == head  # then the clone was moved to that commit by an earlier attempt
-    with source.git.folder("index") as folder:
-        place = runner.Place(source.path, work_tree=clone, index=folder / "index")
-        await source.git.run("read-tree", head, at=place)
-        listing = await _list(source, clone, place, limits)
-        # Removed first: a path that was a file may have become a directory.
-        await _update(source, place, ("--force-remove",), listing.drop)
-        await _update(source, place, ("--add", "--replace"), listing.put)
-        tree = (await source.git.run("write-tree", at=place)).text
+    tree = await tree_of_files(source, clone, head, limits=limits)
     if tree == await _tree(source, head):
         return Snapshot(head, made_before)
     known = await source.resolve(ref)
@@ -72,6 +65,23 @@ async def commit_leftovers(
     )
     await source.set_ref(ref, made.text)
     return Snapshot(made.text, made=True)
+
+
+async def tree_of_files(source: mirror.Mirror, clone: Path, head: str, *, limits: checks.Limits) -> str:
+    """The tree, in the mirror, of what the files in `clone` are now; what the repository ignores stays out.
+
+    Raises:
+        UnsafeWork: a path that git must not be given, or more than `limits`.
+        GitFailed: git could not, for a reason that may pass.
+    """
+    with source.git.folder("index") as folder:
+        place = runner.Place(source.path, work_tree=clone, index=folder / "index")
+        await source.git.run("read-tree", head, at=place)
+        listing = await _list(source, clone, place, limits)
+        # Removed first: a path that was a file may have become a directory.
+        await _update(source, place, ("--force-remove",), listing.drop)
+        await _update(source, place, ("--add", "--replace"), listing.put)
+        return (await source.git.run("write-tree", at=place)).text
 
 
 async def _list(source: mirror.Mirror, clone: Path, place: runner.Place, limits: checks.Limits) -> _Listing:

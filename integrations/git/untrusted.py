@@ -157,10 +157,11 @@ def _copy(clone: Path, parent: int, name: str, target: Path, budget: _Budget) ->
         raise _refused(
             clone, f"object {name} is no plain file ({error.strerror})", "start the run afresh: links are not followed"
         ) from error
+    facts = os.fstat(fd)
+    if not stat.S_ISREG(facts.st_mode):
+        os.close(fd)
+        raise _refused(clone, f"object {name} is no plain file", "start the run afresh: links are not followed")
     with os.fdopen(fd, "rb") as source:
-        facts = os.fstat(fd)
-        if not stat.S_ISREG(facts.st_mode):
-            raise _refused(clone, f"object {name} is no plain file", "start the run afresh: links are not followed")
         budget.spend(name, facts.st_size)
         with target.open("xb") as copy:
             shutil.copyfileobj(source, copy, 1024 * 1024)

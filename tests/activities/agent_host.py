@@ -11,7 +11,7 @@ from typing import Any
 from activities import agent_turn, artifact_store, rooms
 from domain import agent, redaction
 from integrations.agent import scripted
-from sandbox import proc
+from sandbox import proc, unconfined
 
 RUN = "issue/acme/api/7"
 GIT = ("git", "-c", "user.name=T", "-c", "user.email=t@example.invalid", "-c", "init.defaultBranch=main")
@@ -44,7 +44,7 @@ class Host:
             backends={"scripted": backend},
             artifacts=artifact_store.DirectoryStore(self.state / "artifacts"),
             state_dir=self.state,
-            confinement=rooms.Confinement(environment or {"PATH": os.environ["PATH"]}),
+            confinement=rooms.Confinement(environment or {"PATH": os.environ["PATH"]}, unconfined.Unconfined()),
             redactor=redaction.Redactor(frozenset({"correct-horse-battery"})),
         )
 

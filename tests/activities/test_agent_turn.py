@@ -186,9 +186,9 @@ async def test_a_resumed_agent_is_told_the_ground_truth(host: Host, monkeypatch:
     backend = activities.backends["scripted"]
     command = type(backend).command
 
-    def remember(self: Any, turn: agent.TurnRequest, home: Path) -> Any:
+    def remember(self: Any, turn: agent.TurnRequest, *rest: Any) -> Any:
         asked.append(turn.prompt)
-        return command(self, turn, home)
+        return command(self, turn, *rest)
 
     monkeypatch.setattr(type(backend), "command", remember)
     await Environment(first.beats[-1], attempt=2).run(activities.run_agent, request)

@@ -11,6 +11,7 @@ import pytest
 from activities import judge_process, rooms
 from domain import errors, review
 from integrations.agent import claude, judge, registry, scripted
+from sandbox import unconfined
 
 INPUTS = {"title": "T", "body": "B", "diff": "+def f(): pass", "warnings": []}
 RESULT = {"type": "result", "subtype": "success", "is_error": False, "terminal_reason": "completed", "result": ""}
@@ -33,7 +34,7 @@ class Cli:
         program.write_text(PROGRAM.format(python=sys.executable))
         program.chmod(0o755)
         environment = {"PATH": os.environ["PATH"], "ANTHROPIC_API_KEY": "k", "GITHUB_TOKEN": "never"}
-        runner = judge_process.ConfinedRunner(self.state, rooms.Confinement(environment))
+        runner = judge_process.ConfinedRunner(self.state, rooms.Confinement(environment, unconfined.Unconfined()))
         self.judge = judge.ClaudeJudge(runner, claude.ClaudeSettings(program=str(program)))
 
     def answers(self, *, code: int = 0, **result: Any) -> None:

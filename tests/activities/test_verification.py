@@ -9,6 +9,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities import verification
 from domain import errors, redaction, work
+from sandbox import unconfined
 from tests.integrations.git.lab import HELD_SECRET, REPO, RUN, Lab, git, write
 
 
@@ -25,6 +26,7 @@ def _activities(lab: Lab, pass_environment: tuple[str, ...] = ()) -> verificatio
         lab.mirrors,
         lab.store,
         redaction.Redactor(frozenset({HELD_SECRET})),
+        unconfined.Unconfined(),
         pass_environment=pass_environment,
     )
 

@@ -17,7 +17,7 @@ from domain import (
     steps,
     surroundings,
     triage,
-    waits,
+    waiting,
     work,
 )
 from domain import review as reviews
@@ -102,21 +102,21 @@ def test_every_step_says_what_it_waits_for_and_what_to_do(name: str) -> None:
 
 
 MOVERS = {
-    steps.Step.AWAIT_DEPENDENCIES: waits.Mover.OTHER_RUNS,
-    steps.Step.AWAIT_DISPATCH: waits.Mover.PERSON,
-    steps.Step.ADMIT: waits.Mover.OTHER_RUNS,
-    steps.Step.IMPLEMENT: waits.Mover.AGENT,
-    steps.Step.AWAIT_CI: waits.Mover.CI,
-    steps.Step.AWAIT_APPROVAL: waits.Mover.PERSON,
-    steps.Step.AWAIT_RELEASE: waits.Mover.PERSON,
-    steps.Step.STOP: waits.Mover.NOBODY,
+    steps.Step.AWAIT_DEPENDENCIES: waiting.Mover.OTHER_RUNS,
+    steps.Step.AWAIT_DISPATCH: waiting.Mover.PERSON,
+    steps.Step.ADMIT: waiting.Mover.OTHER_RUNS,
+    steps.Step.IMPLEMENT: waiting.Mover.AGENT,
+    steps.Step.AWAIT_CI: waiting.Mover.CI,
+    steps.Step.AWAIT_APPROVAL: waiting.Mover.PERSON,
+    steps.Step.AWAIT_RELEASE: waiting.Mover.PERSON,
+    steps.Step.STOP: waiting.Mover.NOBODY,
 }
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_move_is_ours_unless_somebody_else_has_to_act(name: str) -> None:
     step = NAMES[name]
-    assert told(state_at(step)).whose_move is MOVERS.get(step, waits.Mover.FETTLE)
+    assert told(state_at(step)).whose_move is MOVERS.get(step, waiting.Mover.FETTLE)
 
 
 STANDING = [kind for kind in HoldKind if kind not in {HoldKind.DISPATCH_APPROVAL, HoldKind.MERGE_APPROVAL}]
@@ -130,7 +130,7 @@ def test_a_standing_hold_explains_itself_in_every_phase(kind: HoldKind, step: st
     found = told(state)
     assert found.step is steps.Step.AWAIT_RELEASE
     assert "because of it" in found.waits_for
-    assert found.whose_move is waits.Mover.PERSON
+    assert found.whose_move is waiting.Mover.PERSON
     assert found.next_command in {f"fettle release {ISSUE}", f"fettle retry {ISSUE}"}
     assert found.since == START + timedelta(minutes=20)
     assert "{" not in found.waits_for + found.ends_when + found.next_command
@@ -153,7 +153,7 @@ def test_an_ended_run_says_how_it_ended_and_how_to_start_again(phase: Phase, ver
     found = told(state)
     assert "the reason of it" in found.waits_for
     assert found.next_command == f"fettle {verb} {ISSUE}"
-    assert found.whose_move is (waits.Mover.NOBODY if phase is Phase.DONE else waits.Mover.PERSON)
+    assert found.whose_move is (waiting.Mover.NOBODY if phase is Phase.DONE else waiting.Mover.PERSON)
 
 
 def test_the_merge_gate_names_the_head_and_the_pull_request() -> None:
@@ -203,12 +203,12 @@ def test_admission_names_the_runs_ahead_and_the_place_in_line() -> None:
     found = told(state_at(steps.Step.ADMIT), admission(running=("issue/acme/api/8",)))
     assert "1 of at most 1 in flight, it is number 2 of 2 in line" in found.waits_for
     assert found.ends_when == "one of acme/api#8 ends"
-    assert found.whose_move is waits.Mover.OTHER_RUNS
+    assert found.whose_move is waiting.Mover.OTHER_RUNS
 
 
 def test_a_paused_fleet_is_a_persons_move() -> None:
     found = told(state_at(steps.Step.ADMIT), admission(settings=fleet.Settings(paused=True)))
-    assert found.whose_move is waits.Mover.PERSON
+    assert found.whose_move is waiting.Mover.PERSON
     assert found.next_command == "fettle resume"
 
 
@@ -241,8 +241,8 @@ def test_every_step_of_the_implementation_is_explained(step: implement.Step) -> 
     found = told(state_at(steps.Step.IMPLEMENT), surroundings.Surroundings(implementation=child))
     assert found.waits_for
     assert "{" not in found.waits_for + found.ends_when + found.next_command
-    movers = {implement.Step.TURN: waits.Mover.AGENT, implement.Step.AWAIT_RELEASE: waits.Mover.PERSON}
-    assert found.whose_move is movers.get(step, waits.Mover.FETTLE)
+    movers = {implement.Step.TURN: waiting.Mover.AGENT, implement.Step.AWAIT_RELEASE: waiting.Mover.PERSON}
+    assert found.whose_move is movers.get(step, waiting.Mover.FETTLE)
 
 
 @pytest.mark.parametrize("reason", list(run.Reason))
@@ -275,20 +275,20 @@ def queue(**given: object) -> surroundings.Surroundings:
 def test_a_queued_run_names_its_place_and_who_is_ahead() -> None:
     found = told(state_at(steps.Step.MERGE), queue(current=entry(8), entries=(entry(9), entry(12))))
     assert "number 2 in line behind acme/api#108" in found.waits_for
-    assert found.whose_move is waits.Mover.OTHER_RUNS
+    assert found.whose_move is waiting.Mover.OTHER_RUNS
 
 
 def test_a_candidate_that_is_tested_waits_for_ci() -> None:
     candidate = merge_queue.Candidate(state=merge_queue.CandidateState.TO_TEST, tested_sha="c0ffee123456")
     found = told(state_at(steps.Step.MERGE), queue(current=entry(12), candidate=candidate))
     assert found.waits_for == "CI on its merge candidate c0ffee123"
-    assert found.whose_move is waits.Mover.CI
+    assert found.whose_move is waiting.Mover.CI
 
 
 def test_a_merge_under_way_waits_for_the_forge() -> None:
     state = state_at(steps.Step.MERGE)
     state.merge.cleared_sha = HEAD
-    assert told(state).whose_move is waits.Mover.FORGE
+    assert told(state).whose_move is waiting.Mover.FORGE
 
 
 # --- calls that are tried again --------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ SETTINGS: Final = {
     "FETTLE_GATE_POLL_SECONDS": "1",
     "FETTLE_INTAKE_INTERVAL_SECONDS": "2",
     "FETTLE_AGENT_SLOTS": "6",
+    "FETTLE_SANDBOX": "none",  # the scripted agents wait at gates that lie outside of any sandbox
 }
 """Polls short enough that a test in which every webhook is lost does not wait for minutes."""
 _ANSWER: Final = timedelta(seconds=5)

@@ -133,7 +133,9 @@ def test_run_survives_the_kill_of_every_process_and_ends_in_the_same_merge(tmp_p
         assert supervisor
         proc.send(supervisor, signal.SIGKILL)
         assert command.within(5, lambda: not any(map(proc.is_alive, before.values())))
-        again = command.Up(state, FETTLE_SCRIPTED=str(sample.script()), FETTLE_CI_POLL_SECONDS="2")
+        again = command.Up(
+            state, FETTLE_SCRIPTED=str(sample.script()), FETTLE_CI_POLL_SECONDS="2", FETTLE_SANDBOX="none"
+        )
         forge_url = again.ready()["forge_url"]
         out, said = demo.communicate(timeout=120)
         assert demo.returncode == 0, said

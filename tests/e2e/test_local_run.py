@@ -85,7 +85,9 @@ def test_verify_command_that_fails_ends_the_run_unmerged_and_says_why(tmp_path: 
 def test_untested_change_waits_for_a_person_in_the_installation_that_runs_already(tmp_path: Path, git: Git) -> None:
     """Without checks and without a verify command nothing vouches for a change, so nothing merges it by itself."""
     state = tmp_path / "state"
-    up = command.Up(state, FETTLE_SCRIPTED=str(tmp_path / "script.json"), FETTLE_CI_POLL_SECONDS="2")
+    up = command.Up(
+        state, FETTLE_SCRIPTED=str(tmp_path / "script.json"), FETTLE_CI_POLL_SECONDS="2", FETTLE_SANDBOX="none"
+    )
     run = None
     try:
         up.ready()

@@ -45,3 +45,27 @@ async def test_a_run_that_a_webhook_starts_carries_the_issues_title(
     await waker.Waker(cast(Client, notes), store.repositories, read).wake(event)
     ((name, state, options),) = notes.started
     assert (name, options["static_summary"], state.title) == (wire.ISSUE_WORKFLOW, summary, title)
+
+
+@pytest.mark.parametrize(("why_not", "starts"), [("", 1), ("it carries the label 'wip'", 0)])
+async def test_a_webhook_starts_only_what_the_repositorys_file_means(
+    store: engine.Store, clock: Clock, why_not: str, starts: int
+) -> None:
+    """The webhook is faster than the intake: it must not be laxer."""
+    await store.repositories.upsert(
+        repositories.Registration(ref=REPO, policy=policy.RepositoryPolicy(), added_at=clock())
+    )
+    asked: list[forge.Issue] = []
+
+    async def read(issue: refs.Issue) -> forge.Issue:
+        return forge.Issue(ref=issue, labels=(wire.LABEL_TRIGGER, "wip"))
+
+    async def judge(issue: forge.Issue) -> str:
+        asked.append(issue)
+        return why_not
+
+    notes = Notes()
+    event = events.ForgeEvent(kind=events.Kind.WORK_REQUESTED, repo=REPO, issue=1, labels=(wire.LABEL_TRIGGER,))
+    await waker.Waker(cast(Client, notes), store.repositories, read, judge).wake(event)
+    assert len(notes.started) == starts
+    assert [issue.labels for issue in asked] == [(wire.LABEL_TRIGGER, "wip")]

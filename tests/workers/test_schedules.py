@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client, ScheduleActionStartWorkflow, ScheduleOverlapPolicy
 
+from activities import intake_pace
 from domain import intake, refs, wire
 from workers import connection, embedded, ports, schedules, settings
 
@@ -76,3 +77,21 @@ async def test_removing_twice_is_removing_once(temporal: Client, repo: refs.Repo
     await schedules.ensure_intake(temporal, repo, told(tmp_path))
     assert await schedules.remove_intake(temporal, repo)
     assert not await schedules.remove_intake(temporal, repo)
+
+
+async def test_a_repository_is_looked_at_as_often_as_its_file_asks(
+    temporal: Client, repo: refs.Repository, tmp_path: Path
+) -> None:
+    handle = await schedules.ensure_intake(temporal, repo, told(tmp_path))
+    await handle.pause(note="release day")
+    assert await intake_pace.align(temporal, repo, timedelta(seconds=300))
+    found = (await handle.describe()).schedule
+    assert [interval.every for interval in found.spec.intervals] == [timedelta(seconds=300)]
+    assert found.spec.jitter == timedelta(seconds=10)
+    assert (found.state.paused, found.state.note) == (True, "release day")
+    assert not await intake_pace.align(temporal, repo, timedelta(seconds=300))
+    assert await intake_pace.align(temporal, repo, timedelta(seconds=60))
+
+
+async def test_a_repository_without_a_schedule_has_no_pace(temporal: Client, repo: refs.Repository) -> None:
+    assert not await intake_pace.align(temporal, repo, timedelta(seconds=300))

@@ -7,7 +7,7 @@ from temporalio import activity
 
 from domain import agent, errors, refs, review, run, tasks, triage, wire, work
 from tests.workflows.outside import Outside
-from tests.workflows.world import Host, World
+from tests.workflows.world import Host, Turn, World
 
 
 class AgentsActivities:
@@ -27,7 +27,9 @@ class AgentsActivities:
                     raise errors.HostFull("full", retry_after=timedelta(seconds=0.2))
                 held = free[0]
             held.leases[request.run] = request.backend
-            return work.HostLease(host_id=held.host_id, queue=refs.host_queue(held.host_id))
+            return work.HostLease(
+                host_id=held.host_id, queue=refs.host_queue(held.host_id), backend_versions=dict(held.backends)
+            )
 
     @activity.defn(name=wire.JUDGE_TRIAGE)
     async def judge_triage(self, request: tasks.JudgeTriage) -> triage.Advice:
@@ -72,8 +74,14 @@ class HostActivities:
                 files = {f"issue-{issue.number}.py": f"turn {request.round}"} if turn.files is None else turn.files
                 if files and not turn.refuses:
                     self._commit(world, request, files)
-                outcome = agent.Outcome.REFUSED if turn.refuses else agent.Outcome.FINISHED
-                return agent.TurnResult(outcome=outcome, session=request.session, summary=f"turn {request.round} done")
+                return agent.TurnResult(
+                    outcome=_outcome(turn),
+                    session=request.session,
+                    summary=f"turn {request.round} done",
+                    question=turn.asks,
+                    turn_cost_usd=turn.cost_usd,
+                    cost_usd=turn.cost_usd,
+                )
         finally:
             world.live.discard(request.run)
 
@@ -126,3 +134,11 @@ class HostActivities:
             self._host.leases.pop(request.run, None)
             if request.remove_worktree:
                 self._host.worktrees.pop(request.run, None)
+
+
+def _outcome(turn: Turn) -> agent.Outcome:
+    if turn.asks is not None:
+        return agent.Outcome.NEEDS_APPROVAL
+    if turn.limited:
+        return agent.Outcome.LIMIT
+    return agent.Outcome.REFUSED if turn.refuses else agent.Outcome.FINISHED

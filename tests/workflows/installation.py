@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
-from activities import admission, edge, starting
+from activities import admission, edge, pool, starting
 from domain import refs, wire
+from store.engine import Store, open_store
 from tests.workflows import agent_hosts
 from tests.workflows import outside as fake
 from tests.workflows.runs import Run
@@ -98,7 +100,10 @@ async def installed(
             await stack.enter_async_context(
                 _unversioned(temporal, wire.AGENTS_QUEUE, agent_hosts.AgentsActivities(outside))
             )
-            await stack.enter_async_context(_control(temporal, outside))
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            store = await open_store(f"sqlite:///{folder}/fettle.db")
+            stack.push_async_callback(store.aclose)
+            await stack.enter_async_context(_control(temporal, outside, store))
             await _make_current(temporal)
         yield Installation(temporal, outside, running)
 
@@ -106,13 +111,18 @@ async def installed(
 VERSION: Final = common.WorkerDeploymentVersion(deployment_name=wire.DEPLOYMENT, build_id=BUILD)
 
 
-def _control(temporal: client.Client, outside: fake.Outside) -> worker.Worker:
+def _control(temporal: client.Client, outside: fake.Outside, store: Store) -> worker.Worker:
     intake = starting.StartingActivities(FakeForge(outside), temporal)  # type: ignore[arg-type] # the one method that intake calls
     return worker.Worker(
         temporal,
         task_queue=wire.CONTROL_QUEUE,
         workflows=topology.WORKFLOWS,
-        activities=_methods(fake.ControlActivities(outside), admission.AdmissionActivities(temporal), intake),
+        activities=_methods(
+            fake.ControlActivities(outside),
+            admission.AdmissionActivities(temporal),
+            pool.PoolActivities(temporal, store),
+            intake,
+        ),
         workflow_runner=topology.runner(),
         interceptors=[edge.ErrorTranslation()],
         identity=IDENTITY,

@@ -47,7 +47,7 @@ class ControlActivities:
                 policy=world.policy,
                 mode=world.mode,
                 judge=world.judge,
-                backend="scripted",
+                backend=world.backend,
                 base_branch="main",
                 ci_poll_seconds=world.ci_poll_seconds,
                 gate_poll_seconds=world.gate_poll_seconds,

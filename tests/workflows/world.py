@@ -55,12 +55,17 @@ class Turn:
     files: Mapping[str, str] | None = None
     error: errors.FettleError | None = None
     refuses: bool = False
+    asks: agent.Question | None = None
+    limited: bool = False
+    """The turn ends at the CLI's own limit, with its work half done."""
+    cost_usd: float | None = None
 
 
 @dataclass
 class Host:
     host_id: str
     slots: int = 20
+    backends: tuple[tuple[str, str], ...] = (("scripted", "1"), ("claude", "2.1.328"))
     leases: dict[str, str] = field(default_factory=dict)
     worktrees: dict[str, str] = field(default_factory=dict)
     """Commit that each run's worktree is at, by run."""
@@ -76,6 +81,7 @@ class World:
         self.policy = RepositoryPolicy()
         self.mode = ApprovalMode.FULL_AUTO
         self.judge = "none"
+        self.backend = "scripted"
         self.ci_poll_seconds = 0.1
         self.gate_poll_seconds = 0.1
         self.ci = GREEN

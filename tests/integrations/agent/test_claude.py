@@ -30,6 +30,11 @@ def result(**value: Any) -> bytes:
     return line(type="result", **{**whole, **value})
 
 
+HELD = result(
+    terminal_reason="tool_deferred",
+    result="",
+    deferred_tool_use={"id": "t1", "name": "Bash", "input": {"command": "git push"}},
+)
 START = [
     line(type="system", subtype="hook_started"),
     line(type="system", subtype="init", cwd="/w", tools=[], claude_code_version="2.1.328", model="m"),
@@ -64,7 +69,11 @@ def fold(lines: list[bytes], exit_code: int | None) -> port.Verdict:
             0,
             agent.Outcome.INTERRUPTED,
         ),
-        (result(terminal_reason="tool_deferred"), 0, agent.Outcome.CRASHED),
+        (result(terminal_reason="tool_deferred"), 0, agent.Outcome.PROTOCOL_ERROR),
+        (HELD, 0, agent.Outcome.NEEDS_APPROVAL),
+        (HELD, 1, agent.Outcome.CRASHED),
+        (HELD, None, agent.Outcome.INTERRUPTED),
+        (result(subtype="error_max_structured_output_retries", is_error=True), 1, agent.Outcome.PROTOCOL_ERROR),
         (b"", 0, agent.Outcome.PROTOCOL_ERROR),
         (b"", 143, agent.Outcome.INTERRUPTED),
         (b"", None, agent.Outcome.INTERRUPTED),
@@ -165,8 +174,7 @@ def test_a_first_turn_chooses_its_session_and_reads_no_settings_of_the_repositor
     assert f"--session-id {SESSION}" in text
     assert "--resume" not in text
     for flags in (
-        "--setting-sources user",
-        "--strict-mcp-config",
+        "--setting-sources  --strict-mcp-config",
         "--output-format stream-json --verbose",
         "--model opus",
     ):
@@ -251,9 +259,10 @@ def test_a_missing_login_file_is_named(tmp_path: Path) -> None:
         backend.prepare(tmp_path / "home")
 
 
-def fake_claude(folder: Path) -> dict[str, str]:
+def fake_claude(folder: Path, version: str = "2.1.328", said: str = "") -> dict[str, str]:
     program = folder / "claude"
-    program.write_text("#!/bin/sh\necho '2.1.328 (Claude Code)'\n")
+    switches = "--setting-sources --strict-mcp-config --settings --session-id --json-schema"
+    program.write_text(f"#!/bin/sh\necho '{version} (Claude Code)'\necho '{said or switches}'\n")
     program.chmod(0o755)
     return {"PATH": f"{folder}:/usr/bin:/bin"}
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import agent, errors
-from integrations.agent import scripted
+from integrations.agent import port, scripted
 
 SESSION = agent.Session(backend="scripted", id="0b1c7a52-1111-4222-8333-944455556666")
 
@@ -180,3 +180,68 @@ def test_no_output_but_the_result_line_is_a_success(noise: bytes, exit_code: int
     backend = scripted.ScriptedBackend()
     verdict = backend.fold([event for line in noise.split(b"\n") for event in backend.parse(line)], exit_code)
     assert verdict.outcome is not agent.Outcome.FINISHED
+
+
+def ask(player: Player, answer: agent.Answer | None, round_number: int) -> tuple[agent.Outcome, port.Verdict]:
+    request = agent.TurnRequest(
+        run="r",
+        prompt="p",
+        session=SESSION,
+        worktree=str(player.worktree),
+        resume=round_number > 1,
+        round=round_number,
+        answer=answer,
+    )
+    command = player.backend.command(request, player.home)
+    env = {"HOME": str(player.home), "PATH": os.environ["PATH"]}
+    done = subprocess.run(command.argv, cwd=player.worktree, env=env, input=b"p", capture_output=True)
+    events = [event for line in done.stdout.splitlines() for event in player.backend.parse(line)]
+    verdict = player.backend.fold(events, done.returncode, request)
+    return verdict.outcome, verdict
+
+
+ASKING: list[dict[str, Any]] = [
+    {"append": {"path": "log", "content": "before\n"}},
+    {"ask": {"tool": "Bash", "text": "echo asked >> log", "run": "echo asked >> log"}},
+    {"append": {"path": "log", "content": "after\n"}},
+]
+
+
+@pytest.mark.parametrize(
+    ("allow", "log", "denials"), [(True, "before\nasked\nafter\n", ()), (False, "before\nafter\n", ("Bash",))]
+)
+def test_a_question_ends_the_process_and_its_answer_goes_on_with_that_call(
+    tmp_path: Path, allow: bool, log: str, denials: tuple[str, ...]
+) -> None:
+    player = Player(tmp_path, ASKING, [{"say": "the next turn"}])
+    outcome, verdict = ask(player, None, 1)
+    assert outcome is agent.Outcome.NEEDS_APPROVAL
+    assert verdict.question == agent.Question(id="ask-1-2", tool="Bash", text="echo asked >> log")
+    assert (player.worktree / "log").read_text() == "before\n"
+    answer = agent.Answer(question_id="ask-1-2", allow=allow, by="kim")
+    outcome, verdict = ask(player, answer, 2)
+    assert (outcome, verdict.denials) == (agent.Outcome.FINISHED, denials)
+    assert (player.worktree / "log").read_text() == log
+    outcome, _ = ask(player, answer, 2)
+    assert outcome is agent.Outcome.FINISHED
+    assert (player.worktree / "log").read_text() == log, "an answered turn that is asked for again repeats nothing"
+    assert ask(player, None, 3)[1].summary == "the next turn"
+
+
+def test_an_answer_to_another_question_is_none(tmp_path: Path) -> None:
+    player = Player(tmp_path, ASKING)
+    ask(player, None, 1)
+    other = agent.Answer(question_id="ask-1-1", allow=True, by="kim")
+    assert ask(player, other, 2)[0] is agent.Outcome.NEEDS_APPROVAL
+    assert (player.worktree / "log").read_text() == "before\n"
+
+
+def test_another_session_than_was_asked_for_is_no_success(tmp_path: Path) -> None:
+    player = Player(tmp_path, [{"say": "hello"}])
+    done = player.run()
+    events = [event for line in done[1] for event in player.backend.parse(json.dumps(line).encode())]
+    other = agent.Session(backend="scripted", id="0b1c7a52-2222-4222-8333-944455556666")
+    request = agent.TurnRequest(run="r", prompt="p", session=other, worktree="/w")
+    assert player.backend.fold(events, 0).outcome is agent.Outcome.FINISHED
+    verdict = player.backend.fold(events, 0, request)
+    assert (verdict.outcome, verdict.reason) == (agent.Outcome.PROTOCOL_ERROR, "other_session")

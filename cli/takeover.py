@@ -1,0 +1,124 @@
+"""A person takes a run's worktree and session over, and hands them back."""
+
+import asyncio
+import shlex
+from typing import Final
+
+from pydantic import BaseModel
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from cli import failures, listing, render, runs, session, steer
+from domain import agent, implement, refs, steps, wire
+from domain.implement import Handback
+from domain.run import State, TakeoverRequest
+
+_LOOK_SECONDS: Final = 0.5
+
+_ENTER: Final = {
+    "claude": "CLAUDE_CONFIG_DIR={config} claude --resume {id}",
+    "codex": "CODEX_HOME={config} codex resume {id}",
+    "gemini": "gemini --resume {id}",
+    "opencode": "opencode --session {id}",
+}
+"""How a person goes on in an agent's own conversation; a backend that is missing here has no screen for people."""
+
+
+class Place(BaseModel):
+    """Where a person finds the work. `enter` is empty when the agent has no conversation that a person can enter."""
+
+    run: str
+    host: str
+    worktree: str
+    session: str = ""
+    backend: str = ""
+    enter: str = ""
+
+
+def take(run: str, *, now: bool, note: str, wait_seconds: float, as_json: bool) -> None:
+    """Freeze a run at its next safe point and say where the work is. Asking again says it again.
+
+    Raises:
+        failures.Failed: the run ended, or no safe point came within `wait_seconds`; the request stands.
+    """
+
+    async def work(client: Client) -> Place:
+        issue = await listing.find(client, run)
+        state = await runs.query(client, issue)
+        if not steps.taken_over(state):
+            request = steer.checked(lambda: TakeoverRequest(by=session.operator(), note=note, now=now))
+            state = await runs.update(client, issue, wire.TAKE_OVER, request)
+            render.progress(
+                f"{issue} is yours at its next safe point" + ("" if now else "; --now does not wait for it")
+            )
+        return await _safe_point(client, issue, wait_seconds)
+
+    place = session.call(work)
+    render.emit(place, "\n".join(_lines(place)), as_json=as_json)
+
+
+def give_back(run: str, *, note: str, as_json: bool) -> None:
+    """Let the run go on; what was changed in the worktree is recorded first."""
+    steer.send(run, wire.HAND_BACK, lambda by: Handback(by=by, note=note), as_json=as_json)
+
+
+async def _safe_point(client: Client, issue: refs.Issue, wait_seconds: float) -> Place:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait_seconds
+    told = ""
+    while True:
+        state = await runs.query(client, issue)
+        if state.ending is not None:
+            raise failures.Failed(f"{issue} ended before its safe point ({state.ending.reason}): nothing is taken over")
+        found = await _round(client, issue)
+        if found is not None and found.theirs:
+            return _place(state, found)
+        doing = f"the agent's turn {found.turns} is not over" if found else "between two rounds"
+        if doing != told:
+            render.progress(f"{issue}: {doing}")
+            told = doing
+        if loop.time() >= deadline:
+            raise failures.Failed(
+                f"{issue} has no safe point yet ({doing}), the request stands: "
+                f"fettle takeover {issue} asks again, --now interrupts the turn"
+            )
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _round(client: Client, issue: refs.Issue) -> implement.State | None:
+    """The round that is under way; None between two rounds."""
+    handle = client.get_workflow_handle(f"{issue.workflow_id}/implement")
+    try:
+        state: implement.State = await handle.query(
+            wire.SNAPSHOT, result_type=implement.State, rpc_timeout=runs.QUERY_TIMEOUT
+        )
+    except RPCError:
+        return None
+    return state
+
+
+def _place(state: State, found: implement.State) -> Place:
+    assert found.worktree is not None  # AWAIT_HANDBACK is due only with a worktree
+    conversation = found.session or state.session
+    return Place(
+        run=str(state.issue),
+        host=found.lease.host_id if found.lease else "",
+        worktree=found.worktree.path,
+        session=conversation.id if conversation else "",
+        backend=conversation.backend if conversation else "",
+        enter=_enter(conversation) if conversation and found.turns else "",
+    )
+
+
+def _enter(conversation: agent.Session) -> str:
+    words = _ENTER.get(conversation.backend, "")
+    return words.format(config=shlex.quote(conversation.config_dir), id=conversation.id)
+
+
+def _lines(place: Place) -> list[str]:
+    lines = [f"{place.run} is yours, on host {place.host}:", f"  cd {shlex.quote(place.worktree)}"]
+    if place.enter:
+        lines.append(f"  {place.enter}    # the agent's own conversation")
+    lines.append("Commits and uncommitted files both count; nothing is pushed before you hand it back:")
+    lines.append(f"  fettle handback {place.run} --note 'what you did'")
+    return lines

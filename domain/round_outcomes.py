@@ -1,0 +1,218 @@
+"""What a turn, its checks and people change in an implementation round: pure transitions of its state."""
+
+from domain import agent, errors, pool, work
+from domain.brief import FEEDBACK_LIMIT, bounded, tail
+from domain.implement import Ending, Handback, HoldSignal, Outcome, State, Step
+
+
+def told(state: State, signal: HoldSignal) -> None:
+    """The run was held, released, taken over or handed back."""
+    state.held = signal.held
+    state.taken_over_by = signal.taken_over_by
+    state.handback = signal.handback or state.handback
+
+
+def after_look(state: State, gone: str) -> None:
+    """`gone` says why there is nothing to do any more; empty when the issue is as it was."""
+    state.look_first = False
+    if gone:
+        state.ending = Ending(outcome=Outcome.GONE, reason=gone)
+
+
+def turn_to_ask_for(state: State) -> pool.BeginTurn:
+    """The turn that is due, for the pool. A session is continued by its own backend, whoever of the pool takes it."""
+    session = state.session.backend if state.session and state.session.id else ""
+    return pool.BeginTurn(
+        run=state.run,
+        round=state.turns + 1,
+        attempt=state.granted + 1,
+        run_id=state.run_id,
+        repo=state.issue.repo,
+        issue=state.issue.number,
+        labels=state.labels,
+        priority=state.priority,
+        backend=state.fixed_backend or session,
+        default_backend=state.backend,
+        fallbacks=state.policy.fallback_agents,
+        model=state.model,
+        turn_seconds=state.policy.turn_seconds,
+    )
+
+
+def after_grant(state: State, asked: pool.BeginTurn, answer: pool.Answer) -> None:
+    """The pool's word. Another backend than before cannot continue the conversation."""
+    state.granted += 1
+    if answer.verdict is pool.Verdict.REFUSE:
+        _fail(state, "pool", answer.sentence)
+        return
+    state.asked, state.grant = asked, answer
+    if state.session is not None and state.session.backend != answer.backend:
+        state.session = None
+
+
+def after_settlement(state: State) -> None:
+    state.asked = state.grant = state.turn_end = None
+
+
+def after_turn(state: State, result: agent.TurnResult) -> None:
+    state.turn = result
+    state.session = result.session
+    state.cost_usd = result.cost_usd if result.cost_usd is not None else state.cost_usd
+    state.answer = None
+    state.continuation = False
+    if state.asked is not None and state.grant is not None:
+        state.turn_end = pool.EndTurn.finished(state.asked, state.grant, result)
+    if result.outcome is agent.Outcome.REFUSED:
+        _fail(state, "agent_error", f"the agent declined the task: {bounded(result.summary, 300)}")
+    elif result.outcome is agent.Outcome.NEEDS_APPROVAL and result.question is not None:
+        state.question = result.question
+        state.ending = Ending(outcome=Outcome.QUESTION, reason=bounded(result.question.text, 1000))
+    elif result.outcome is agent.Outcome.LIMIT and state.used.continued + 1 < _max_turns(state):
+        state.used.continued += 1
+        _again(state, "continue", "The last turn ended at its limit. Go on where you stopped.")
+        state.continuation = True
+
+
+def after_interruption(state: State) -> None:
+    """A person did not wait for the end of the turn. Its session is kept, and the agent is told what became of it."""
+    _turn_failed(state, agent.Outcome.INTERRUPTED.value)
+    state.answer = None
+
+
+def after_integration(state: State, result: work.Integration) -> None:
+    """No change gets one more turn, an unsafe one goes back to the agent, a pushed one is verified next."""
+    state.integration = result
+    if result.outcome is work.IntegrationOutcome.PUSHED:
+        state.expected_remote_sha = result.head_sha
+        if not state.policy.verify_command:
+            state.ending = Ending(outcome=Outcome.READY)
+        return
+    if result.outcome is work.IntegrationOutcome.NO_CHANGES:
+        if state.used.unfinished:
+            summary = bounded(state.turn.summary, 300) if state.turn else ""
+            state.ending = Ending(outcome=Outcome.NO_CHANGES, reason=f"the agent changed nothing: {summary}")
+            return
+        state.used.unfinished += 1
+        _again(state, "unfinished", "The branch has no changes yet. If nothing needs to change, say why and stop.")
+        return
+    blocking = [f for f in result.findings if f.level is work.FindingLevel.BLOCKS]
+    words = "; ".join(f"{f.rule} in {f.path}:{f.line} ({f.commit[:9]})" for f in blocking[:10])
+    if state.used.safety >= state.policy.budgets.safety:
+        _fail(state, "safety", f"the safety scan blocks the push: {words}")
+        return
+    state.used.safety += 1
+    advice = "Remove the lines from every commit of the branch (rewrite the branch's own commits where needed)."
+    _again(state, "safety", f"The safety scan blocks the push: {words}. {advice}")
+
+
+def after_verification(state: State, result: work.Verification) -> None:
+    state.verification = result
+    if result.passed:
+        state.ending = Ending(outcome=Outcome.READY)
+        return
+    how = "timed out" if result.timed_out else f"exit code {result.exit_code}"
+    if state.used.verify >= state.policy.budgets.verify:
+        _fail(
+            state, "verify", f"verification still fails ({how}) after {state.used.verify} repairs: {result.tail[-300:]}"
+        )
+        return
+    state.used.verify += 1
+    _escalate(state)
+    _again(state, "verify", f"`{state.policy.verify_command}` fails ({how}):\n{result.tail}")
+
+
+def after_turn_error(state: State, error_type: str, message: str, retry_after_seconds: float | None = None) -> None:
+    """An agent that crashed or stalled is asked again, with the stronger model, up to its budget. A provider that
+    refuses for a while is no failure of the agent: the pool lets the turn begin again when it is over."""
+    quota = error_type == errors.QuotaExhausted.wire_type()
+    _turn_failed(state, error_type, retry_after_seconds)
+    state.answer = None
+    state.look_first = state.generation >= 2
+    if quota and state.grant is not None:
+        return
+    kind = (
+        "stall" if error_type in {errors.AgentStalled.wire_type(), errors.AgentTimedOut.wire_type()} else "agent_error"
+    )
+    used: int = getattr(state.used, kind)
+    if used >= getattr(state.policy.budgets, kind):
+        _fail(state, kind, f"{error_type} after {used} retries: {bounded(message, 500)}")
+        return
+    setattr(state.used, kind, used + 1)
+    _escalate(state)
+
+
+def after_host_loss(state: State, step: Step) -> None:
+    """The host holds nothing that is not pushed but the last turn: another one continues from the branch, and a turn
+    whose work was not pushed is taken again."""
+    if state.used.host_loss >= state.policy.budgets.host_loss:
+        _fail(state, "host_loss", f"{state.used.host_loss + 1} agent hosts were lost under this run")
+        return
+    state.used.host_loss += 1
+    if step is Step.TURN:
+        _turn_failed(state, "HostLost")
+    state.lost_host = state.lease.host_id if state.lease else ""
+    state.lease = None
+    state.worktree = None
+    if state.integration is None:
+        state.turn = None
+
+
+def after_handback(state: State, result: work.Integration) -> None:
+    """A person's work is a commit of its own now; the agent is told what was changed, and goes on from there."""
+    back = state.handback or Handback(by="somebody")
+    state.handback = None
+    if result.outcome is work.IntegrationOutcome.UNSAFE:
+        after_integration(state, result)
+        return
+    changed = "changed nothing"
+    if result.outcome is work.IntegrationOutcome.PUSHED:
+        state.expected_remote_sha = result.head_sha
+        changed = f"changed {', '.join(result.files[:30])}; it is commit {result.head_sha}"
+    note = f" They say: {bounded(back.note, 4000)}" if back.note else ""
+    _again(state, "handback", f"{back.by} had the worktree and {changed}. Look at it before you go on.{note}")
+
+
+def after_unsafe_work(state: State, message: str) -> None:
+    """A commit breaks a rule of the import: its sentence goes back to the agent, up to the safety budget."""
+    if state.used.safety >= state.policy.budgets.safety:
+        _fail(state, "safety", f"the import of the agent's commits is refused: {bounded(message, 1000)}")
+        return
+    state.used.safety += 1
+    _again(state, "safety", message)
+
+
+def failed(state: State, step: Step, error_type: str, message: str) -> None:
+    """A step that no retry helps: the round ends, in the error's own words."""
+    _fail(state, error_type, f"'{step}' ended in {error_type}: {bounded(message, 1000)}")
+
+
+def _again(state: State, reason: str, feedback: str) -> None:
+    state.brief = state.brief.model_copy(update={"reason": reason, "feedback": tail(feedback, FEEDBACK_LIMIT)})
+    state.turn = None
+    state.integration = None
+    state.verification = None
+    state.look_first = state.generation >= 2
+
+
+def _turn_failed(state: State, error_type: str, retry_after_seconds: float | None = None) -> None:
+    if state.asked is not None and state.grant is not None:
+        state.turn_end = pool.EndTurn.failed(
+            state.asked,
+            state.grant,
+            error_type=error_type,
+            retry_after_seconds=retry_after_seconds,
+            session=state.session,
+        )
+
+
+def _max_turns(state: State) -> int:
+    return state.policy.max_turns if state.generation >= 2 else 1
+
+
+def _escalate(state: State) -> None:
+    if state.escalation_model:
+        state.model = state.escalation_model
+
+
+def _fail(state: State, failure_class: str, reason: str) -> None:
+    state.ending = Ending(outcome=Outcome.FAILED, reason=reason, failure_class=failure_class)

@@ -1,0 +1,192 @@
+"""Programs behind each level, as root and as an ordinary user, and what they are to attack."""
+
+import base64
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox import bubblewrap, landlock, limits, process, trees, unconfined, user_account
+from sandbox import spec as spec_
+from sandbox.spec import Wall
+
+NOBODY = 65534
+ACCOUNTS = "61000-61009"
+SYSTEM_PYTHON = Path("/usr/bin/python3")
+LAUNCHER = Path(process.__file__).with_name("launcher.py")
+SMALL = limits.ProcessLimits(
+    processes=60, memory_mebibytes=256, file_mebibytes=4, disk_mebibytes=32, tmp_mebibytes=8, niceness=0
+)
+"""Small enough that a test reaches them soon, large enough for an interpreter."""
+
+CELLS = [("bubblewrap", "root"), ("bubblewrap", "user"), ("user", "root"), ("none", "root"), ("none", "user")]
+"""Level, and who the worker is. The level `user` needs a worker that is root."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """How an attack ended."""
+
+    status: process.Status
+    stdout: str
+    stderr: str
+    timed_out: bool = False
+
+    @property
+    def json(self) -> Any:
+        assert self.stdout.strip(), f"it said nothing: {self.status} {self.stderr}"
+        return json.loads(self.stdout)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run on a host: its directories, and the level around its programs."""
+
+    level: spec_.Level
+    root: Path
+    worker: int
+    """Uid of the worker."""
+    places: spec_.Places
+    python: Path
+    marker: str = field(default_factory=lambda: f"cell-{uuid.uuid4().hex}")
+    """In the arguments of every program of the cell, so that a survivor is found."""
+
+    def spec(self, argv: tuple[str, ...], **more: Any) -> process.Spec:
+        env = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(self.places.home),
+            "TMPDIR": str(self.places.tmp),
+            "LANG": "C.UTF-8",
+        }
+        given: dict[str, Any] = {"rlimits": SMALL, "grace_seconds": 0.5, **more}
+        given["env"] = {**env, **given.pop("env", {})}
+        return process.Spec(argv, cwd=self.places.work, level=self.level, places=self.places, **given)
+
+    def script(self, code: str, *arguments: object, **more: Any) -> process.Spec:
+        argv = (str(self.python), "-I", "-S", "-c", code, self.marker, *map(str, arguments))
+        return self.spec(argv, **more)
+
+    async def run(self, code: str, *arguments: object, seconds: float = 25, **more: Any) -> Done:
+        """Run Python code behind the level, `sys.argv[2:]` being the arguments."""
+        return await self.execute(self.script(code, *arguments, **more), seconds)
+
+    async def execute(self, spec: process.Spec, seconds: float = 25) -> Done:
+        if self.worker == os.geteuid():
+            done = await process.capture(spec, seconds=seconds)
+            return Done(done.status, done.stdout.decode(), done.stderr.decode(), done.timed_out)
+        return execute_as(self.worker, spec, seconds)
+
+    def survivors(self) -> list[int]:
+        """Every living process whose arguments hold the marker, wherever it went."""
+        found = []
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                try:
+                    if self.marker in Path("/proc", name, "cmdline").read_text(errors="replace"):
+                        found.append(int(name))
+                except OSError:
+                    continue
+        return found
+
+
+def execute_as(uid: int, spec: process.Spec, seconds: float) -> Done:
+    """What `process.capture` does, by a worker that is another user: its launcher is started as that user."""
+    level = spec.level
+    assert level is not None
+    launch = level.plan(spec)
+    status, told = os.pipe()
+    heard, control = os.pipe()
+    running = subprocess.Popen(
+        [SYSTEM_PYTHON, "-I", "-S", LAUNCHER, str(heard), str(told)],
+        **{"user": uid, "group": uid, "extra_groups": [], "pass_fds": (heard, told), "env": {}, "cwd": "/"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    os.close(told)
+    os.close(heard)
+    timed_out = False
+    with open(control, "wb", buffering=0) as commands, open(status, "rb") as facts:
+        commands.write(spec_.message(launch, spec))
+        try:
+            out, err = running.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+            commands.write(b"stop 0.2\n")
+            out, err = running.communicate(timeout=30)
+        last = json.loads(facts.read().splitlines()[-1])
+    assert "error" not in last, last
+    return Done(process.Status.model_validate(last), out.decode(), err.decode(), timed_out)
+
+
+@contextmanager
+def cell(level: str, worker: str, state: Path | None = None) -> Iterator[Cell]:
+    """A run's directories with a level around them; what this machine cannot do is skipped, loudly."""
+    uid = {"root": 0, "user": NOBODY}[worker]
+    if os.geteuid() != 0:
+        if worker == "root":
+            pytest.skip("these tests do not run as root, so no worker can be root")
+        uid = os.geteuid()
+    python = SYSTEM_PYTHON if uid != os.geteuid() or level == "user" else Path(sys.executable).resolve()
+    if not python.exists() or (uid == NOBODY and not trees.reachable(LAUNCHER, uid, uid, end=0o4)):
+        pytest.skip(f"user {uid} cannot use {python} and {LAUNCHER}")
+    with tempfile.TemporaryDirectory(prefix="fettle-cell-") as folder:
+        root = state or Path(folder)
+        root.chmod(0o711)
+        run = Path(tempfile.mkdtemp(dir=root))
+        places = spec_.Places(run / "home", run / "tmp", run / "work")
+        for each in (run, places.home, places.tmp, places.work):
+            each.mkdir(exist_ok=True, mode=0o700)
+            if uid != os.geteuid():
+                os.chown(each, uid, uid)
+        yield Cell(_level(level, root, python), root, uid, places, python)
+
+
+def _level(name: str, root: Path, python: Path) -> spec_.Level:
+    if name == "none":
+        return unconfined.Unconfined()
+    if name == "user":
+        made = user_account.UserAccount.on(ACCOUNTS, root / "accounts")
+        if made.why_not:
+            pytest.skip(made.why_not)
+        return made
+    if shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed on this machine: its walls are not tested")
+    return dataclasses.replace(bubblewrap.Bubblewrap.on("/usr/bin:/bin"), python=python)
+
+
+def claims(here: Cell, wall: Wall) -> None:
+    """Skip when the level does not claim to stop this: then the operator is told so."""
+    if wall not in here.level.walls:
+        pytest.skip(f"the level {here.level.name} does not claim to stop {wall.value} here")
+
+
+@contextmanager
+def bystander(**environment: str) -> Iterator[int]:
+    """A process of the worker's account with secrets in its environment, as the worker has them."""
+    running = subprocess.Popen(["sleep", "60"], env=environment)
+    try:
+        yield running.pid
+    finally:
+        running.kill()
+        running.wait()
+
+
+def encoded(value: Mapping[str, Any]) -> str:
+    """For a program's arguments, so that what it looks for is not found in them."""
+    return base64.b64encode(json.dumps(value).encode()).decode()
+
+
+def landlocked() -> bool:
+    return landlock.version() >= landlock.LEAST_VERSION

@@ -1,0 +1,76 @@
+"""Turns that follow each other, and the pool that lends them."""
+
+from collections import deque
+from datetime import timedelta
+
+from domain import errors, refs, run, turns, wire
+from domain.policy import RepositoryPolicy
+from tests.workflows.installation import Installation
+from tests.workflows.world import Turn, World
+
+
+async def turns_of(fettle: Installation) -> turns.State:
+    fleet = fettle.temporal.get_workflow_handle(refs.FLEET_WORKFLOW_ID)
+    state: turns.State = await fleet.query(wire.TURNS, result_type=turns.State)
+    return state
+
+
+async def test_a_turn_that_ends_at_its_limit_is_continued_without_the_whole_prompt(
+    fettle: Installation, world: World
+) -> None:
+    world.turns[1] = deque([Turn(limited=True), Turn(limited=True), Turn()])
+    started = await fettle.start(world.issue(1))
+    assert (await started.ended()).phase is run.Phase.DONE
+    assert [request.continuation for request in world.turn_requests] == [False, True, True]
+    assert len({request.session.id for request in world.turn_requests}) == 1
+
+
+async def test_continued_turns_have_an_end(fettle: Installation, world: World) -> None:
+    world.policy = RepositoryPolicy(max_turns=2)
+    world.turns[1] = deque([Turn(limited=True), Turn(limited=True), Turn(limited=True)])
+    started = await fettle.start(world.issue(1))
+    assert (await started.ended()).phase is run.Phase.DONE  # what is there after them is judged like any work
+    assert len(world.turn_requests) == 2
+
+
+async def test_the_issue_is_read_again_before_another_turn(fettle: Installation, world: World) -> None:
+    """No webhook tells: the round itself finds that the issue was closed, before it spends another turn."""
+    world.turns[1] = deque([Turn(limited=True)])
+    stop = world.stop(wire.RUN_AGENT)
+    started = await fettle.start(world.issue(1))
+    await stop.reached.wait()
+    world.forge.issues[1].open = False
+    stop.open.set()
+    ended = await started.ended()
+    assert ended.phase is run.Phase.CANCELLED
+    assert len(world.turn_requests) == 1
+
+
+async def test_a_providers_refusal_is_waited_for_without_a_slot_and_the_session_goes_on(
+    fettle: Installation, world: World
+) -> None:
+    world.backend = "claude"  # the cool-down is the provider's, for every run of this server
+    world.policy = RepositoryPolicy.model_validate({"budgets": {"agent_error": 0}})
+    world.turns[1] = deque([Turn(error=errors.QuotaExhausted("come back later", retry_after=timedelta(seconds=3)))])
+    started = await fettle.start(world.issue(1))
+    await world.called(wire.RELEASE_HOST)
+    assert world.host_of(started.issue.workflow_id) is None
+    assert (await started.ended()).phase is run.Phase.DONE
+    first, second = world.turn_requests
+    assert second.session.id == first.session.id
+
+
+async def test_every_turn_is_given_back_to_the_pool(fettle: Installation, world: World) -> None:
+    world.turns[1] = deque([Turn(error=errors.AgentCrashed("exit code 1")), Turn(cost_usd=0.25)])
+    started = await fettle.start(world.issue(1))
+    assert (await started.ended()).phase is run.Phase.DONE
+    assert started.issue.workflow_id not in {lease.run for lease in (await turns_of(fettle)).leases}
+
+
+async def test_a_cancelled_turn_is_given_back(fettle: Installation, world: World) -> None:
+    stop = world.stop(wire.RUN_AGENT)
+    started = await fettle.start(world.issue(1))
+    await stop.reached.wait()
+    await started.handle.cancel()
+    await started.cancelled()
+    assert started.issue.workflow_id not in {lease.run for lease in (await turns_of(fettle)).leases}

@@ -1,0 +1,72 @@
+"""A host's report of itself, written beside the artifacts while its worker lives."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import structlog
+from pydantic import ValidationError
+
+from activities import artifact_store
+from domain import errors, host_report
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+async def read_all(store: artifact_store.ArtifactStore) -> list[host_report.Report]:
+    """Every host's newest report, by id; what cannot be read is left out."""
+    found = []
+    for key in await asyncio.to_thread(store.keys, "hosts"):
+        try:
+            found.append(host_report.Report.model_validate_json(await store.read(key)))
+        except (OSError, ValidationError) as unreadable:
+            _log.info("a host's report cannot be read", key=key, because=type(unreadable).__name__)
+    return sorted(found, key=lambda report: report.host)
+
+
+@asynccontextmanager
+async def reporting(store: artifact_store.ArtifactStore, make: Callable[[], host_report.Report]) -> AsyncIterator[None]:
+    """Write the report now and every few seconds while the context lasts, and once more at its end.
+
+    Args:
+        make: Reads the facts; called in a thread.
+
+    Raises:
+        ConfigurationError: another host, with a disk of its own, goes by the same id at this moment.
+    """
+    await _refuse_namesake(store, await asyncio.to_thread(make))
+    beating = asyncio.create_task(_beat(store, make))
+    try:
+        yield
+    finally:
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
+        await _write(store, make, ended=True)
+
+
+async def _refuse_namesake(store: artifact_store.ArtifactStore, own: host_report.Report) -> None:
+    for other in await read_all(store):
+        alive = not other.ended and not other.is_lost(datetime.now(UTC))
+        if other.host == own.host and other.disk != own.disk and alive:
+            raise errors.ConfigurationError(
+                f"host_id is {own.host}, a host of that id with another disk has reported {other.at:%H:%M:%S} UTC: "
+                "runs would be sent to the wrong disk; give each host an id of its own, or wait a minute when the "
+                "other one has ended"
+            )
+
+
+async def _beat(store: artifact_store.ArtifactStore, make: Callable[[], host_report.Report]) -> None:
+    while True:
+        await _write(store, make)
+        await asyncio.sleep(host_report.BEAT_SECONDS)
+
+
+async def _write(
+    store: artifact_store.ArtifactStore, make: Callable[[], host_report.Report], *, ended: bool = False
+) -> None:
+    try:
+        report = (await asyncio.to_thread(make)).model_copy(update={"ended": ended})
+        await store.put(host_report.key(report.host), report.model_dump_json().encode(), "an agent host")
+    except OSError as failure:  # a full disk must not end the host's turns
+        _log.warning("this host could not report itself", because=str(failure))
