@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
 import structlog
@@ -18,10 +18,8 @@ async def read_all(store: artifact_store.ArtifactStore) -> list[host_report.Repo
     """Every host's newest report, by id; what cannot be read is left out."""
     found = []
     for key in await asyncio.to_thread(store.keys, "hosts"):
-        try:
+        with suppress(OSError, ValidationError):
             found.append(host_report.Report.model_validate_json(await store.read(key)))
-        except (OSError, ValidationError) as unreadable:
-            _log.info("a host's report cannot be read", key=key, because=type(unreadable).__name__)
     return sorted(found, key=lambda report: report.host)
 
 

@@ -112,6 +112,8 @@ class ImplementWorkflow:
                 base_branch=state.base_branch,
                 branch=state.branch,
                 start_fresh=state.start_fresh and not state.expected_remote_sha,
+                hooks=state.policy.hooks,
+                issue=str(state.issue),
             ),
             summary=f"{state.branch} on {self._queue()}",
             task_queue=self._queue(),
@@ -287,7 +289,11 @@ class ImplementWorkflow:
             return
         freed = workflow.start_activity_method(
             HostActivities.release_host,
-            work.ReleaseHost(run=self._state.run, remove_worktree=over and not self._state.taken_over_by),
+            work.ReleaseHost(
+                run=self._state.run,
+                remove_worktree=over and not self._state.taken_over_by,
+                hooks=self._state.policy.hooks,
+            ),
             summary="free the slot and the disk" if over else "free the slot",
             task_queue=self._queue(),
             **options.CLEAN_UP,

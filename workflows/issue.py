@@ -317,7 +317,11 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
         try:
             await workflow.execute_activity_method(
                 HostActivities.release_host,
-                work.ReleaseHost(run=self._state.issue.workflow_id, remove_worktree=not self._state.disk_is_theirs),
+                work.ReleaseHost(
+                    run=self._state.issue.workflow_id,
+                    remove_worktree=not self._state.disk_is_theirs,
+                    hooks=self._state.policy.hooks,
+                ),
                 summary="remove the worktree",
                 task_queue=self._state.host.queue,
                 **options.CLEAN_UP,

@@ -35,6 +35,9 @@ _NEEDED: Final = ("--setting-sources", "--strict-mcp-config", "--settings", "--s
 """Without these a repository could choose what runs, or a retry would not know its session."""
 _OPTIONAL: Final = ("--json-schema", "--max-budget-usd", "--mcp-config")
 _WRITING_TOOLS: Final = "Edit,Write,NotebookEdit"
+_AGENTS_TO_WRITE: Final = (".claude.json", "settings.json", "settings.local.json", "backups")
+"""Files of the home that the CLI would obey, whatever its sources: their `env` decides where the key goes. It makes the
+first one anew for each process."""
 _GO_ON: Final = "Continue."
 _HOOK: Final = Path(claude_hook.__file__)
 _PLAIN_TOOL: Final = re.compile(r"^\w+$")
@@ -122,6 +125,8 @@ class ClaudeBackend:
     def prepare(self, home: Path) -> None:
         config = self.config_dir(home)
         files.folder(config)
+        for name in _AGENTS_TO_WRITE:
+            files.remove(config / name)
         source = self.settings.credentials_file
         if source is None:
             return

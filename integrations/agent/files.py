@@ -1,6 +1,7 @@
 """Files in a run's home, a directory that an untrusted agent writes to as well (never while the worker does)."""
 
 import os
+import shutil
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,6 +19,18 @@ def folder(path: Path) -> None:
         if not stat.S_ISDIR(path.lstat().st_mode):
             path.unlink()
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def remove(path: Path) -> None:
+    """Remove what is at `path`, a directory with all that is in it; a link is removed, never followed.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def within(home: Path, paths: Iterable[Path]) -> list[Path]:

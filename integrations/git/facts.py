@@ -169,7 +169,7 @@ class Reader:
 
 
 def _entries(tree: git.Tree | None) -> dict[str, _Entry]:
-    """Raises UnsafeWork for a tree that git lets pass and GitPython cannot read: an entry of a kind that is not known."""
+    """Raises UnsafeWork for a tree that git lets pass and GitPython does not: an entry of a kind that is not known."""
     if tree is None:
         return {}
     try:
