@@ -21,11 +21,24 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(shell pwd -P))
 $(STAMP): FORCE
 endif
 
-.PHONY: help demo test test-slow test-contract check format bench lock clean FORCE
+AGENT_CLIS := .cache/agent-clis
+AGENT_PACKAGES := @anthropic-ai/claude-code@2.1.197 @anthropic-ai/claude-code@2.1.328 @openai/codex@0.169.0
+SLOW_AGENT_PACKAGES := @google/gemini-cli@0.61.0 opencode-ai@1.18.33 @moonshot-ai/kimi-code@2.1.0 \
+	node-linux-$(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x64)@22.23.3
+
+# Each in a folder of its own, named <program>-<version>; only ever the program inside is run, never its install scripts.
+install_agents = for package in $(1); do \
+	program=$$(printf '%s' "$${package%@*}" | sed -e 's|.*/||' -e 's|-code$$||' -e 's|-cli$$||' -e 's|-ai$$||' -e 's|-linux-.*||'); \
+	into=$(AGENT_CLIS)/$$program-$${package\#\#*@}; \
+	test -e "$$into/.ready" || { npm install --silent --no-save --no-audit --no-fund --ignore-scripts \
+		--prefix "$$into" "$$package" >&2 && touch "$$into/.ready"; } || exit 1; \
+	done
+
+.PHONY: help demo test test-slow test-agents test-agents-slow test-contract check format bench lock clean FORCE
 FORCE:
 
 help: ## Print what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
 $(STAMP): pyproject.toml constraints-dev.txt
 	@sh deploy/make_venv.sh $(STAMP)
@@ -38,6 +51,14 @@ test: $(STAMP) ## Run the tests (JOBS=2 processes; ARGS go to pytest)
 
 test-slow: $(STAMP) ## Run the tests that take minutes each: kill points, rate limits, every command of the docs
 	@$(PY) -m pytest -q -n $(JOBS) --dist loadfile -m slow $(ARGS)
+
+test-agents: $(STAMP) ## Run the real Claude Code and Codex against a scripted model (needs npm; 1.3 GB in .cache)
+	@$(call install_agents,$(AGENT_PACKAGES))
+	@FETTLE_AGENT_CLIS=$(AGENT_CLIS) $(PY) -m pytest -q -n $(JOBS) --dist loadfile -m "not slow" tests/agents $(ARGS)
+
+test-agents-slow: $(STAMP) ## Run the real Gemini CLI, opencode and Kimi Code in the same way (needs npm; 1 GB in .cache)
+	@$(call install_agents,$(SLOW_AGENT_PACKAGES))
+	@FETTLE_AGENT_CLIS=$(AGENT_CLIS) $(PY) -m pytest -q -n $(JOBS) --dist loadfile -m slow tests/agents $(ARGS)
 
 test-contract: $(STAMP) ## Check devforge and the adapter against GitHub's own description (needs npm; 400 MB in .cache)
 	@test -f $(OPENAPI) -a -f $(WEBHOOKS) || npm install --silent --no-save --ignore-scripts --prefix .cache/contract \

@@ -26,7 +26,7 @@ class AdmissionActivities:
         )
         admission: tasks.Admission = await self.temporal.execute_update_with_start_workflow(
             wire.ADMIT,
-            fleet.AdmissionRequest(run=request.run, priority=request.priority, max_in_flight=request.max_in_flight),
+            fleet.AdmissionRequest.model_validate(request.model_dump(exclude={"repo"})),
             start_workflow_operation=start,
             result_type=tasks.Admission,
             id=_once(),

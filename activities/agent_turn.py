@@ -49,7 +49,7 @@ class AgentTurnActivities(turn_host.Host):
         if progress is None or progress.turn != request.round:
             progress = agent.Progress(session=session)
         progress = progress.model_copy(
-            update={"session": session.model_copy(update={"version": found.version}), "turn": request.round, "tool": ""}
+            update={"session": session.model_copy(update={"version": found.version}), "turn": request.round}
         )
         attempt = turn_attempt.Attempt(self, backend, found, request, worktree, progress, known)
         async with (

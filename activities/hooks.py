@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
+from temporalio import activity
 
 from activities import artifact_store, egress, rooms
 from domain import errors, hooks, redaction
@@ -27,7 +28,7 @@ _MOST_BYTES: Final = 1024 * 1024
 _TAIL: Final = 600
 _GRACE_SECONDS: Final = 2.0
 _HURRIED_SECONDS: Final = 3.0
-"""What `after_run` gets when the turn was cancelled: a cancel is to be over within seconds."""
+"""What `after_run` gets when the turn was cancelled or its worker stops: both are to be over within seconds."""
 
 
 class _Done(BaseModel):
@@ -85,7 +86,8 @@ class HookRunner:
             await process.uncancelled(self._tolerated(hooks.Event.AFTER_RUN, call, _HURRIED_SECONDS))
             raise
         except BaseException:
-            await self._tolerated(hooks.Event.AFTER_RUN, call)
+            stopping = activity.in_activity() and activity.is_worker_shutdown()
+            await self._tolerated(hooks.Event.AFTER_RUN, call, _HURRIED_SECONDS if stopping else None)
             raise
         else:
             await self._tolerated(hooks.Event.AFTER_RUN, call)

@@ -45,6 +45,7 @@ _AGENT_TYPES = [
         errors.AgentRefused,
         errors.AgentUnavailable,
         errors.QuotaExhausted,
+        errors.HookFailed,
     )
 ]
 """An agent's own failures end the activity: the workflow's ladder (budget, stronger model) decides. What Temporal

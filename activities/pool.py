@@ -18,7 +18,7 @@ from domain import errors, fleet, ledger, pool, refs, turns, wire
 from store.engine import Store
 
 _SLOT: Final = timedelta(seconds=10)
-"""Less than `turns.OWN_TURN_SECONDS`: who is next in line finds the free place while it is kept."""
+"""Less than `waiting_line.OWN_TURN_SECONDS`: who is next in line finds the free place while it is kept."""
 _BUDGET: Final = timedelta(seconds=30)
 _QUOTA: Final = timedelta(minutes=4)
 """How often an end that is known is asked for nevertheless: a person may have ended it."""

@@ -59,7 +59,7 @@ class Attempt:
         self._found = found
         self._request = request
         self._worktree = worktree
-        self._progress = progress
+        self._progress = progress.model_copy(update={"tool": ""})
         self._elsewhere = elsewhere
         self._room = rooms.Room.of(host.state_dir, request.run)
         self._clock = asyncio.get_running_loop().time
@@ -246,7 +246,7 @@ class Attempt:
         continued = resume and (interrupted or not self._request.resume)
         self._resumed_after_loss = self._resumed_after_loss or continued
         if not continued and (resume or not (interrupted or self._request.resume)):
-            return self._host.words.task(self._request)
+            return self._host.words.task(self._request, resume=resume)
         facts = await turn_facts.read(self._host.confinement, self._room, self._worktree)
         if continued:
             lost = turn_prompts.Interruption(facts, self._unfinished, self._moved)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from activities import turn_facts
 from domain import agent, errors
-from integrations import prompts
+from integrations import prompts, turn_prompt
 
 _INTERRUPTED = "its worker was stopped or lost"
 
@@ -25,11 +25,12 @@ class Interruption:
 class Words:
     library: prompts.Library = field(default_factory=prompts.Library)
 
-    def task(self, request: agent.TurnRequest) -> str:
-        """The turn as it was asked for.
+    def task(self, request: agent.TurnRequest, *, resume: bool) -> str:
+        """The turn as it was asked for. A conversation that goes on is told the news alone, when that was asked for.
 
         Raises:
             ConfigurationError: the request has neither a prompt nor a brief.
+            TemplateFailed: the repository's prompt cannot be filled in.
         """
         if request.prompt:
             return request.prompt
@@ -37,22 +38,22 @@ class Words:
             raise errors.ConfigurationError(
                 f"turn {request.round} of {request.run} has neither a prompt nor a brief: give one of them"
             )
-        facts = request.brief.model_dump()
-        head = self.library.front_matter("implement")
-        return self.library.render("implement", {name: facts[name] for name in head.inputs if name in facts}).text
+        return turn_prompt.render(self.library, request.brief, continuation=request.continuation and resume).text
 
     def resumed(self, request: agent.TurnRequest, lost: Interruption) -> str:
         """To the same conversation, in the middle of its turn."""
         more = {"reason": _INTERRUPTED, "unfinished": "\n".join(lost.calls), "elsewhere": lost.elsewhere}
-        return self.library.render("resume", {**self._ground(request, lost), **more}).text
+        return self.library.render("resume", {**self._ground(request, lost, resume=True), **more}).text
 
     def restarted(self, request: agent.TurnRequest, lost: Interruption) -> str:
         """To a new conversation, about work that an earlier one has begun."""
-        return self.library.render("restart", {**self._ground(request, lost), "calls": "\n".join(lost.calls)}).text
+        return self.library.render(
+            "restart", {**self._ground(request, lost, resume=False), "calls": "\n".join(lost.calls)}
+        ).text
 
-    def _ground(self, request: agent.TurnRequest, lost: Interruption) -> Mapping[str, object]:
+    def _ground(self, request: agent.TurnRequest, lost: Interruption, *, resume: bool) -> Mapping[str, object]:
         return {
-            "task": self.task(request),
+            "task": self.task(request, resume=resume),
             "facts_known": lost.facts.known,
             "last_commit": lost.facts.last_commit,
             "uncommitted": lost.facts.uncommitted,

@@ -23,7 +23,18 @@ GROUPS: Final = {
     "worker": ("Run one worker process, or list who polls.", _OPERATE),
     "schedules": ("List and steer the schedules that look for new issues.", _OPERATE),
     "repo": ("Register repositories and set their policy.", _OPERATE),
+    "agents": ("See and change the agents of the pool.", _OPERATE),
+    "budget": ("See and change what may be spent.", _OPERATE),
 }
+
+
+def _group(name: str, *commands: tuple[str, str, str, str]) -> tuple[Entry, ...]:
+    """Commands of one group, in the module of its name: word, function, help, and the example after `fettle NAME`."""
+    return tuple(
+        Entry(f"{name} {word}", f"cli.commands.{name}", function, help, f"fettle {name} {example}")
+        for word, function, help, example in commands
+    )
+
 
 COMMANDS: Final = (
     Entry(
@@ -175,6 +186,14 @@ COMMANDS: Final = (
         _OPERATE,
     ),
     Entry(
+        "cost",
+        "cli.commands.cost",
+        "cost",
+        "Add up what the agents' turns have cost.",
+        "fettle cost --by agent --since 7d",
+        _SEE,
+    ),
+    Entry(
         "worker control",
         "cli.commands.worker",
         "control",
@@ -267,5 +286,23 @@ COMMANDS: Final = (
         "learned",
         "List what runs have learned about a repository.",
         "fettle repo learnings acme/api",
+    ),
+    *_group(
+        "agents",
+        ("list", "show_all", "List the agents of the pool.", "list"),
+        ("show", "show", "Show one agent with what it inherits.", "show dev-default"),
+        ("add", "add", "Add an agent to the pool.", "add security --label security --model opus"),
+        ("edit", "edit", "Change an agent, for turns that begin from now on.", "edit security --max-parallel 2"),
+        ("remove", "remove", "Take an agent out of the pool.", "remove security"),
+        ("pause", "pause", "Give an agent no more turns.", "pause security"),
+        ("resume", "resume", "Let a paused agent take turns again.", "resume security"),
+        ("type", "change_type", "Set what the agents of a type inherit.", "type dev --backend codex"),
+    ),
+    *_group(
+        "budget",
+        ("show", "show", "Show limits, today's money and providers that are left alone.", "show"),
+        ("set", "change", "Set limits in dollars.", "set --day 50 --run 5"),
+        ("override", "override", "Allow more for a while; it ends by itself.", "override --usd 10 --for 2h"),
+        ("clear", "clear", "Ask a provider again that is left alone.", "clear anthropic"),
     ),
 )

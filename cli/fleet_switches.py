@@ -1,20 +1,11 @@
 """The switches of the whole fleet: pause, and the approval mode."""
 
-from datetime import timedelta
 from typing import Final
 
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
-from temporalio.service import RPCError, RPCStatusCode
-
-from cli import failures, render, runs, session, steer
-from domain import fleet, refs, wire
+from cli import fleet_door, render, session, steer
+from domain import fleet, wire
 from domain.policy import ApprovalMode
 
-_ANSWER: Final = timedelta(seconds=10)
-_NOT_RUNNING: Final = (
-    "the fleet workflow is not running, so it has no switches to read or change: start a control worker with "
-    "fettle up or fettle worker control"
-)
 _ASKS: Final = {
     ApprovalMode.FULL_AUTO: "nobody is asked",
     ApprovalMode.REVIEW_MERGE: "a person approves each merge",
@@ -39,48 +30,12 @@ def set_mode(mode: ApprovalMode, *, note: str, as_json: bool) -> None:
 def show_mode(*, as_json: bool) -> None:
     """Print the approval mode."""
 
-    async def work(client: Client) -> fleet.FleetState:
-        try:
-            found = await _handle(client).describe(rpc_timeout=_ANSWER)
-            if found.status is not WorkflowExecutionStatus.RUNNING:  # it would still answer, about what was
-                raise failures.Failed(_NOT_RUNNING)
-            state: fleet.FleetState = await _handle(client).query(
-                wire.SNAPSHOT, result_type=fleet.FleetState, rpc_timeout=_ANSWER
-            )
-        except RPCError as failed:
-            raise _translated(failed) from failed
-        return state
-
-    state = session.call(work)
+    state = session.call(lambda client: fleet_door.ask(client, wire.SNAPSHOT, fleet.FleetState))
     render.emit(state, f"{_mode(state)}; a repository's own mode goes first (fettle repo show)", as_json=as_json)
 
 
 def _configure(change: fleet.Change) -> fleet.FleetState:
-    async def work(client: Client) -> fleet.FleetState:
-        try:
-            state: fleet.FleetState = await _handle(client).execute_update(
-                wire.CONFIGURE, change, result_type=fleet.FleetState, rpc_timeout=_ANSWER
-            )
-        except RPCError as failed:
-            raise _translated(failed) from failed
-        return state
-
-    return session.call(work)
-
-
-def _handle(client: Client) -> WorkflowHandle[object, object]:
-    return client.get_workflow_handle(refs.FLEET_WORKFLOW_ID)
-
-
-def _translated(failed: RPCError) -> Exception:
-    if failed.status is RPCStatusCode.NOT_FOUND:
-        return failures.Failed(_NOT_RUNNING)
-    if failed.status in {RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}:
-        return runs.NotAnswered(
-            f"no worker answers for the fleet ({failed.message}): start one with fettle up or fettle worker control, "
-            "or see fettle worker list"
-        )
-    return failed
+    return session.call(lambda client: fleet_door.tell(client, wire.CONFIGURE, change, fleet.FleetState))
 
 
 def _mode(state: fleet.FleetState) -> str:

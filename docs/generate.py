@@ -165,7 +165,7 @@ def _setting(key: str, field: FieldInfo, meaning: str) -> Sequence[str]:
 def policy_table() -> str:
     rows = []
     for key, field, meaning in _fields(RepositoryPolicy):
-        if key != "budgets":
+        if key not in {"budgets", "workflow"}:  # a table of its own, and what a run keeps of the repository's file
             assert meaning or f"policy.{key}" in _WORDS, f"policy key {key} has no meaning: give it a docstring"
             option = f"`{_OPTIONS[key]}`" if key in _OPTIONS else f"`--policy {key}=…`"
             rows.append((f"`{key}`", option, _accepted(field), _default(field), _WORDS.get(f"policy.{key}") or meaning))
@@ -208,6 +208,8 @@ def _default(field: FieldInfo) -> str:
         return "not set"
     if isinstance(value, Enum):
         value = value.value
+    if isinstance(value, pydantic.BaseModel):
+        value = {}
     return f"`{json.dumps(value, default=str)}`"
 
 
@@ -232,6 +234,8 @@ def _type(annotation: Any) -> str:
         return f"list of {_type(arguments[0])}"
     if inspect.isclass(annotation) and issubclass(annotation, Enum):
         return ", ".join(f"`{member.value}`" for member in annotation)
+    if origin is dict or (inspect.isclass(annotation) and issubclass(annotation, pydantic.BaseModel)):
+        return "map"
     names = {"str": "text", "int": "integer", "float": "number", "bool": "`true`, `false`", "SecretStr": "secret"}
     name = getattr(annotation, "__name__", str(annotation))
     return names.get(name, "path" if name == "Path" else name)

@@ -108,6 +108,7 @@ class Usage(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     input_tokens: int | None = None
+    """Without those that came from a cache."""
     cached_tokens: int | None = None
     output_tokens: int | None = None
 

@@ -76,12 +76,18 @@ class AdmissionRequest(Model):
     """Workflow id of the run; asking twice is asking once."""
     priority: int = 3
     max_in_flight: int = 4
+    state: str = ""
+    """State of the issue, in the words of the repository's file."""
+    state_limit: int | None = None
+    """Most runs at once of issues in that state."""
 
 
 class Waiting(Model):
     run: str
     priority: int = 3
     order: int = 0
+    state: str = ""
+    state_limit: int | None = None
 
 
 class RepositoryState(Model):
@@ -91,6 +97,8 @@ class RepositoryState(Model):
     settings: Settings | None = None
     max_in_flight: int = 4
     running: tuple[str, ...] = ()
+    states: dict[str, str] = {}
+    """State of the issue of each running run, as it was when it was admitted."""
     waiting: tuple[Waiting, ...] = ()
     arrivals: int = 0
 
@@ -99,10 +107,17 @@ class RepositoryState(Model):
         self.waiting = tuple(w for w in self.waiting if w.run != request.run)
         if request.run in self.running:  # it lost the answer: it is told again, ahead of everybody
             self.running = tuple(r for r in self.running if r != request.run)
-            self.waiting = (Waiting(run=request.run, priority=0), *self.waiting)
+            self.waiting = (Waiting(run=request.run, priority=0, state=self.states.pop(request.run, "")), *self.waiting)
             return
         self.arrivals += 1
-        self.waiting = (*self.waiting, Waiting(run=request.run, priority=request.priority, order=self.arrivals))
+        waiting = Waiting(
+            run=request.run,
+            priority=request.priority,
+            order=self.arrivals,
+            state=request.state,
+            state_limit=request.state_limit,
+        )
+        self.waiting = (*self.waiting, waiting)
 
     def admit_or_queue(self, request: AdmissionRequest) -> bool:
         """Whether the run may begin now; if not, it is in line and will be told."""
@@ -114,6 +129,7 @@ class RepositoryState(Model):
 
     def ended(self, run: str) -> None:
         self.running = tuple(r for r in self.running if r != run)
+        self.states.pop(run, None)
         self.waiting = tuple(w for w in self.waiting if w.run != run)
 
     def configure(self, settings: Settings) -> None:
@@ -126,9 +142,15 @@ class RepositoryState(Model):
             return None
         if len(self.running) >= self.max_in_flight:
             return None
-        return min(self.waiting, key=lambda w: (w.priority, w.order)).run
+        fitting = [w for w in self.waiting if self._has_room(w)]
+        return min(fitting, key=lambda w: (w.priority, w.order)).run if fitting else None
+
+    def _has_room(self, waiting: Waiting) -> bool:
+        alike = sum(state == waiting.state for state in self.states.values())
+        return waiting.state_limit is None or alike < waiting.state_limit
 
     def admit(self, run: str) -> None:
+        self.states |= {w.run: w.state for w in self.waiting if w.run == run and w.state}
         self.waiting = tuple(w for w in self.waiting if w.run != run)
         self.running = (*self.running, run)
 

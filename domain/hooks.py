@@ -29,7 +29,7 @@ class Event(enum.StrEnum):
 class Hooks(BaseModel):
     """Shell scripts by event, run with `bash -c` in the worktree, inside the agent's sandbox; empty: none."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     after_create: str = Field(default="", max_length=SCRIPT_LIMIT)
     before_run: str = Field(default="", max_length=SCRIPT_LIMIT)

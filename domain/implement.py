@@ -90,8 +90,6 @@ class State(Model):
     turn_end: pool.EndTurn | None = None
     look_first: bool = False
     """The issue is read again before the next turn."""
-    continuation: bool = False
-    """The next turn goes on where the last one stopped, and says only that."""
     answer: agent.Answer | None = None
     question: agent.Question | None = None
     taken_over_by: str = ""
@@ -210,10 +208,11 @@ def turn_request(state: State, session: agent.Session, *, resume: bool) -> agent
         image=state.grant.image if state.grant else "",
         answer=state.answer,
         appendix=state.grant.appendix if state.grant else "",
-        continuation=state.continuation,
+        continuation=resume and state.generation >= 2,
     )
 
 
 def brief_for_turn(state: State) -> Brief:
     tip = state.worktree.base_tip_sha if state.worktree else ""
-    return state.brief.model_copy(update={"turn": max(state.turns, 1), "base_tip_sha": tip})
+    own = state.policy.workflow.brief() if state.policy.workflow else {}
+    return state.brief.model_copy(update={**own, "turn": max(state.turns, 1), "base_tip_sha": tip})

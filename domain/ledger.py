@@ -134,3 +134,22 @@ def estimate(costs: Sequence[float]) -> float | None:
     if len(costs) < ENOUGH:
         return None
     return sorted(costs)[int(_SHARE * (len(costs) - 1))]
+
+
+def total(sums: Sequence[Sum]) -> Sum:
+    """All of them together; a number that is unknown everywhere stays so."""
+
+    def added_up(field: str) -> float | None:
+        known = [value for one in sums if (value := getattr(one, field)) is not None]
+        return sum(known) if known else None
+
+    counts = {name: added_up(name) for name in ("usd", "input_tokens", "cached_tokens", "output_tokens")}
+    return Sum.model_validate(
+        {
+            "key": "total",
+            "turns": sum(s.turns for s in sums),
+            "unknown_turns": sum(s.unknown_turns for s in sums),
+            "reserved_for_unknown_usd": sum(s.reserved_for_unknown_usd for s in sums),
+            **counts,
+        }
+    )

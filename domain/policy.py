@@ -109,7 +109,7 @@ class RepositoryPolicy(BaseModel):
     """Whether the agent's CLI obeys settings, hooks and tool servers that lie in the repository's own files."""
     hooks: Hooks = Hooks()
     """Scripts around the agent's turns, run in its sandbox."""
-    sandbox_level: str = ""
+    sandbox_level: str = Field(default="", pattern=r"^(|user|container|bubblewrap)$")
     """The least confinement that a run accepts. Empty: whatever the agent host gives."""
     egress: tuple[str, ...] | None = None
     """Hosts (`host`, `host:port` or the name of a list) that a run may reach, out of those that the installation

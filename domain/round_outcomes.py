@@ -4,6 +4,9 @@ from domain import agent, errors, pool, work
 from domain.brief import FEEDBACK_LIMIT, bounded, tail
 from domain.implement import Ending, Handback, HoldSignal, Outcome, State, Step
 
+_HOPELESS = frozenset({errors.TemplateFailed.wire_type(), errors.ConfigurationError.wire_type()})
+"""Errors of a turn that come again with every try: a person has to correct a file or a setting."""
+
 
 def told(state: State, signal: HoldSignal) -> None:
     """The run was held, released, taken over or handed back."""
@@ -59,7 +62,6 @@ def after_turn(state: State, result: agent.TurnResult) -> None:
     state.session = result.session
     state.cost_usd = result.cost_usd if result.cost_usd is not None else state.cost_usd
     state.answer = None
-    state.continuation = False
     if state.asked is not None and state.grant is not None:
         state.turn_end = pool.EndTurn.finished(state.asked, state.grant, result)
     if result.outcome is agent.Outcome.REFUSED:
@@ -70,7 +72,6 @@ def after_turn(state: State, result: agent.TurnResult) -> None:
     elif result.outcome is agent.Outcome.LIMIT and state.used.continued + 1 < _max_turns(state):
         state.used.continued += 1
         _again(state, "continue", "The last turn ended at its limit. Go on where you stopped.")
-        state.continuation = True
 
 
 def after_interruption(state: State) -> None:
@@ -129,6 +130,9 @@ def after_turn_error(state: State, error_type: str, message: str, retry_after_se
     state.answer = None
     state.look_first = state.generation >= 2
     if quota and state.grant is not None:
+        return
+    if error_type in _HOPELESS:
+        _fail(state, "policy", f"{error_type}: {bounded(message, 1000)}")
         return
     kind = (
         "stall" if error_type in {errors.AgentStalled.wire_type(), errors.AgentTimedOut.wire_type()} else "agent_error"

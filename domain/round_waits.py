@@ -13,6 +13,8 @@ _WHY = {
     run.Reason.CONFLICT: "a repair of a merge conflict",
     run.Reason.EDIT: "a change a person asked for",
     run.Reason.SAFETY: "a repair of what the safety scan found",
+    run.Reason.ANSWER: "a change a person asked for: the answer to its question",
+    run.Reason.TAKEOVER: "a change a person asked for: what they did by hand",
 }
 
 _IMPLEMENTING: dict[implement.Step, tuple[str, Mover, str, str]] = {

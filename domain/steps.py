@@ -96,6 +96,12 @@ def stands(state: State) -> bool:
     return state.hold is not None and state.hold.kind in _STANDING_HOLDS
 
 
+def tracker_state(state: State) -> str:
+    """The issue's state in the words of the repository's file; empty where there is none, or it limits no state."""
+    workflow = state.policy.workflow
+    return workflow.tracker.state_of(state.labels) if workflow and state.policy.state_limits else ""
+
+
 def taken_over(state: State) -> bool:
     """Whether a person has, or is about to get, the worktree and the session."""
     return state.hold is not None and state.hold.kind is HoldKind.TAKEOVER

@@ -80,6 +80,8 @@ class RequestAdmission(Message):
     run: str
     priority: int = 3
     max_in_flight: int = 4
+    state: str = ""
+    state_limit: int | None = None
 
 
 class Publish(Message):

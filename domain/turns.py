@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from domain import agent, budget, errors, quota, refs, roster
+from domain import agent, budget, errors, quota, refs, roster, waiting_line
 from domain.pool import Answer, BeginTurn, EndTurn, Settled, Verdict, WaitReason
 
 EXTRA_LIFE: Final = timedelta(minutes=10)
@@ -17,12 +17,8 @@ EXTRA_LIFE: Final = timedelta(minutes=10)
 _ATTEMPTS: Final = 4
 _ATTEMPT_MORE: Final = timedelta(minutes=15)
 """`options.agent_turn`: a turn is lost for good after four times its limit and a quarter of an hour."""
-OWN_TURN_SECONDS: Final = 15
-"""How long a free place is kept for each turn that came earlier. One that waits asks more often; one that does not ask
-any more (its run was stopped) keeps nobody waiting longer than that."""
 LOST: Final = "Lost"
 """Outcome of a turn whose run never told its end."""
-MOST_WAITING: Final = 500
 _ANSWERED: Final = frozenset(
     {agent.Outcome.FINISHED, agent.Outcome.REFUSED, agent.Outcome.LIMIT, agent.Outcome.NEEDS_APPROVAL}
 )
@@ -66,17 +62,6 @@ class Settlement(Model):
     """Reservations of earlier turns, booked as unknown, that `cost_usd` now holds."""
 
 
-class Waiter(Model):
-    """A turn in line for a place. It is written down once, when it begins to wait."""
-
-    turn: str
-    run: str
-    group: tuple[str, ...] = ()
-    priority: int = 3
-    order: int = 0
-    since: datetime
-
-
 class State(Model):
     """The fleet's agents, money and turns."""
 
@@ -84,11 +69,8 @@ class State(Model):
     book: budget.Book = Field(default_factory=budget.Book)
     cool_downs: quota.CoolDowns = Field(default_factory=quota.CoolDowns)
     leases: tuple[Lease, ...] = ()
-    line: tuple[Waiter, ...] = ()
+    line: waiting_line.Line = Field(default_factory=waiting_line.Line)
     granted: int = 0
-    arrivals: int = 0
-    freed: dict[str, datetime] = Field(default_factory=dict)
-    """When an agent with a limit last gave a place back."""
 
     def load(self) -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -130,24 +112,14 @@ def takes_a_place_in_line(state: State, asked: BeginTurn, answer: Answer) -> boo
     """Whether this wait has to be written down: only the first one for a place, so that who came first goes first."""
     if answer.verdict is not Verdict.WAIT or answer.reason is not WaitReason.SLOT:
         return False
-    return all(w.turn != asked.turn for w in state.line) and len(state.line) < MOST_WAITING
+    return state.line.takes(asked)
 
 
 def begin(state: State, asked: BeginTurn, now: datetime) -> Answer:
     """Take what `decide` grants, or a place in line."""
     answer, group = _decide(state, asked, now)
     if takes_a_place_in_line(state, asked, answer):
-        state.arrivals += 1
-        waiter = Waiter(
-            turn=asked.turn,
-            run=asked.run,
-            group=group,
-            priority=asked.priority,
-            order=state.arrivals,
-            since=now,
-        )
-        # A run waits for one turn at a time: an earlier one that it waited for is over.
-        state.line = (*(w for w in state.line if w.run != asked.run), waiter)
+        state.line.join(asked, group, now)
         return answer
     if answer.verdict is not Verdict.GO or any(lease.turn == asked.turn for lease in state.leases):
         return answer
@@ -174,9 +146,7 @@ def begin(state: State, asked: BeginTurn, now: datetime) -> Answer:
         warning=answer.sentence,
     )
     state.leases = (*state.leases, lease)
-    # Who came earlier and has let its moment pass does not ask any more; if it does, it takes a place at the end.
-    passed = {w.turn for w in _ahead(state, asked, group)} if _kept_long_enough(state, group, now) else set()
-    state.line = tuple(w for w in state.line if w.run != asked.run and w.turn not in passed)
+    state.line.leave(asked, group, now)
     state.pool.serve(answer.instance)
     state.cool_downs.began(answer.provider, now)
     return answer.model_copy(update={"turn": lease.key})
@@ -207,9 +177,9 @@ def change_agents(state: State, change: roster.Change, now: datetime) -> None:
     """Change the pool. A place that this makes free is kept for those in line as any other."""
     state.pool.apply(change, now)
     names = {a.name for a in state.pool.agents if a.max_parallel}
-    state.freed = {name: at for name, at in state.freed.items() if name in names}
+    state.line.freed = {name: at for name, at in state.line.freed.items() if name in names}
     if change.name in names:
-        state.freed[change.name] = now
+        state.line.freed[change.name] = now
 
 
 def change_budgets(state: State, change: budget.Change, now: datetime) -> None:
@@ -253,13 +223,13 @@ def overdue(state: State, ended_runs: Sequence[str], now: datetime) -> tuple[End
 
 
 def leave_line(state: State, ended_runs: Sequence[str]) -> None:
-    state.line = tuple(w for w in state.line if w.run not in ended_runs)
+    state.line.forget(ended_runs)
 
 
 def runs_to_look_at(state: State, now: datetime, older_than: timedelta) -> tuple[str, ...]:
     """Runs with a turn, or a place in line, that is older than this: they may be over without having said so."""
     leased = {lease.run for lease in state.leases if now - lease.since >= older_than}
-    return tuple(sorted(leased | {w.run for w in state.line if now - w.since >= older_than}))
+    return tuple(sorted(leased | {w.run for w in state.line.waiters if now - w.since >= older_than}))
 
 
 def _decide_for(state: State, asked: BeginTurn, backend: str, now: datetime) -> tuple[Answer, tuple[str, ...]]:
@@ -326,24 +296,9 @@ def _busy(state: State, asked: BeginTurn, choice: roster.Choice, now: datetime) 
             f"{names}: {taken} of {most} places taken: a turn has to end first, or raise it with "
             f"fettle agents edit {group[0].name} --max-parallel {group[0].max_parallel + 1}"
         )
-    ahead = len(_ahead(state, asked, choice.group))
-    if ahead < free or _kept_long_enough(state, choice.group, now, ahead - free + 1):
+    if state.line.lets_pass(asked, choice.group, free, now):
         return None
-    return f"{names}: a free place is for one of {ahead} turns that came earlier"
-
-
-def _ahead(state: State, asked: BeginTurn, group: Sequence[str]) -> list[Waiter]:
-    """Who stands in line before this turn, for one of these agents."""
-    own = next((w for w in state.line if w.turn == asked.turn), None)
-    place = (asked.priority, own.order if own else state.arrivals + 1)
-    others = [w for w in state.line if w.turn != asked.turn and not set(group).isdisjoint(w.group)]
-    return [w for w in others if (w.priority, w.order) < place]
-
-
-def _kept_long_enough(state: State, group: Sequence[str], now: datetime, turns: int = 1) -> bool:
-    """Whether the newest free place of these agents was kept for so many turns in line."""
-    freed = max((state.freed[name] for name in group if name in state.freed), default=None)
-    return freed is None or now >= freed + timedelta(seconds=OWN_TURN_SECONDS * turns)
+    return f"{names}: a free place is for one of {len(state.line.ahead(asked, choice.group))} turns that came earlier"
 
 
 def _granted(state: State, lease: Lease) -> Answer:
@@ -367,7 +322,7 @@ def _close(state: State, lease: Lease, cost_usd: float | None, now: datetime) ->
     state.leases = tuple(other for other in state.leases if other.key != lease.key)
     who = state.pool.agent(lease.instance)
     if who is not None and who.max_parallel:
-        state.freed[lease.instance] = now
+        state.line.freed[lease.instance] = now
     cost = lease.reserved_usd if cost_usd is None else cost_usd
     state.book.settle(lease.sums, cost, known=cost_usd is not None, now=now)
     return Settled(turn=lease.key, cost_usd=cost, known=cost_usd is not None)

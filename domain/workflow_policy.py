@@ -135,6 +135,16 @@ class Sandbox(Model):
     """`host`, `host:port` or the name of a list, out of those that the operator allows; None: all of them."""
 
 
+LEVELS: Final = ("none", "user", "container", "bubblewrap")
+"""Of confinement, the weakest first."""
+
+
+def confined_enough(level: str, least: str) -> bool:
+    """Whether a host with this level may take a run that asks for `least`; empty asks for nothing. A level that this
+    build does not know is not trusted."""
+    return not least or (level in LEVELS and least in LEVELS and LEVELS.index(level) >= LEVELS.index(least))
+
+
 class Gates(Model):
     """What a change must pass."""
 

@@ -3,19 +3,16 @@
 Standard library only. The order matters: a right that a later step needs is given up after it.
 """
 
-import base64
+import binascii
 import ctypes
-import fcntl
 import os
 import resource
 import signal
-import socket
 import stat
-import struct
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from sandbox import cgroups, seccomp
+from sandbox import cgroups
 
 _PR_SET_PDEATHSIG = 1
 _CLONE_NEWIPC = 0x08000000
@@ -98,7 +95,9 @@ def _be_program(spec: dict[str, Any], launcher: int, report: int, group: cgroups
         os.chdir(spec["cwd"])
         if spec["seccomp"]:
             step = "filtering its system calls"
-            seccomp.install(base64.b64decode(spec["seccomp"]))
+            from sandbox import seccomp  # needed by one level only
+
+            seccomp.install(binascii.a2b_base64(spec["seccomp"]))
             step = ""
         os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # `env` decides the PATH, as for any child
     except OSError as error:
@@ -121,6 +120,10 @@ def _lower(spec: dict[str, Any]) -> None:
 
 def _separate_network() -> None:
     """A network with nothing but its own loopback, and with it the abstract Unix sockets; a System V IPC too."""
+    import fcntl  # needed by one level only, like the next two
+    import socket
+    import struct
+
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNET | _CLONE_NEWIPC) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
@@ -138,7 +141,7 @@ def _hand_over(payloads: list[str], first: int) -> None:
     for number, payload in enumerate(payloads, first):
         fd = os.memfd_create("payload", 0)
         with os.fdopen(os.dup(fd), "wb") as file:
-            file.write(base64.b64decode(payload))
+            file.write(binascii.a2b_base64(payload))
         os.lseek(fd, 0, os.SEEK_SET)
         os.dup2(fd, number)
         os.close(fd)

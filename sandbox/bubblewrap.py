@@ -5,7 +5,6 @@ size; there is no network but a socket to the proxy. bwrap is started with an em
 inside, /proc/1 is bwrap itself.
 """
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -100,12 +99,19 @@ class Bubblewrap:
     ) -> tuple[str, ...]:
         read = [*(str(path) for path in trees.SYSTEM), "/etc", "/proc", "/run", *map(str, shown)]
         write = ["/dev", "/proc", "/tmp", "/var/tmp", *map(str, (places.home, places.tmp, places.work))]
-        python = (str(self.python), "-I", "-S")
-        rules = json.dumps({"read": read, "write": write})
-        caged = (*python, str(trees.OWN / "cage.py"), rules, "--", *argv)
+        caged = spec_.caged(self.python, trees.OWN / "cage.py", argv, read=read, write=write)
         if not way_out:
             return caged
-        return (*python, str(trees.OWN / "bridge.py"), spec_.WAY_OUT, str(bridge.PORT), "--", *caged)
+        return (
+            str(self.python),
+            "-I",
+            "-S",
+            str(trees.OWN / "bridge.py"),
+            spec_.WAY_OUT,
+            str(bridge.PORT),
+            "--",
+            *caged,
+        )
 
     def _walls(self) -> list[str]:
         found = ["--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]

@@ -9,30 +9,28 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import Iterable
-from typing import Final
 
-_CREATE: Final = 444
-_ADD_RULE: Final = 445
-_RESTRICT: Final = 446
+_CREATE = 444
+_ADD_RULE = 445
+_RESTRICT = 446
 """System calls younger than the common table have one number on every architecture."""
-_PATH_BENEATH: Final = 1
-_VERSION: Final = 1
-_PR_SET_NO_NEW_PRIVS: Final = 38
+_PATH_BENEATH = 1
+_VERSION = 1
+_PR_SET_NO_NEW_PRIVS = 38
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = (1 << bit for bit in range(4))
-_TRUNCATE: Final = 1 << 14
-_IOCTL_DEV: Final = 1 << 15
-_READ: Final = _EXECUTE | _READ_FILE | _READ_DIR
-_OF_FILES: Final = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
+_TRUNCATE = 1 << 14
+_IOCTL_DEV = 1 << 15
+_READ = _EXECUTE | _READ_FILE | _READ_DIR
+_OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 """Rights that a rule about a single file may name; with others the kernel refuses it."""
-_NEWEST: Final = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
+_NEWEST = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 """How many rights of files each version of the interface knows; later ones add none."""
-_SCOPE_ABSTRACT_SOCKETS: Final = 1 << 0
-_SCOPE_SIGNALS: Final = 1 << 1
-SIGNALS_VERSION: Final = 6
+_SCOPE_ABSTRACT_SOCKETS = 1 << 0
+_SCOPE_SIGNALS = 1 << 1
+SIGNALS_VERSION = 6
 """The first that keeps signals and abstract Unix sockets inside."""
-LEAST_VERSION: Final = 2
+LEAST_VERSION = 2
 """Version 1 refuses every rename from one directory to another, which package installers live on."""
 
 
@@ -42,7 +40,7 @@ def version() -> int:
     return max(0, found)
 
 
-def restrict(read: Iterable[str], write: Iterable[str]) -> bool:
+def restrict(read: list[str], write: list[str]) -> bool:
     """Allow this process the files below `read` (execution included) and everything below `write`; nothing else.
 
     Paths that do not exist are left out. Also keeps signals and abstract sockets inside, where the kernel can.

@@ -1,53 +1,51 @@
 """A filter of system calls: what no build, test or editor needs, and what has let programs out of namespaces before.
 
 Everything else is allowed: a list of what may be called would break the tools that agents run. Standard library only,
-since it is also loaded inside the sandbox. Numbers are those of the kernel's tables; another architecture has none here
-and gets no filter, which a level must treat as a missing wall.
+since it is also loaded inside the sandbox, and little of it: every import is paid for by every start. Numbers are those
+of the kernel's tables; another architecture has none here and gets no filter, which a level must treat as a missing
+wall.
 """
 
 import ctypes
 import errno
 import os
-import platform
 import struct
-from collections.abc import Iterable
-from typing import Final
 
-_PR_SET_SECCOMP: Final = 22
-_PR_SET_NO_NEW_PRIVS: Final = 38
-_MODE_FILTER: Final = 2
+_PR_SET_SECCOMP = 22
+_PR_SET_NO_NEW_PRIVS = 38
+_MODE_FILTER = 2
 
-_LOAD: Final = 0x20  # one 32-bit word of struct seccomp_data
-_EQUAL: Final = 0x15
-_AT_LEAST: Final = 0x35
-_ANY_BIT: Final = 0x45
-_RETURN: Final = 0x06
+_LOAD = 0x20  # one 32-bit word of struct seccomp_data
+_EQUAL = 0x15
+_AT_LEAST = 0x35
+_ANY_BIT = 0x45
+_RETURN = 0x06
 
-_ALLOW: Final = 0x7FFF0000
-_KILL_PROCESS: Final = 0x80000000
-_ERRNO: Final = 0x00050000
+_ALLOW = 0x7FFF0000
+_KILL_PROCESS = 0x80000000
+_ERRNO = 0x00050000
 
-_NUMBER: Final = 0
-_ARCHITECTURE: Final = 4
-_ARGUMENTS: Final = 16
+_NUMBER = 0
+_ARCHITECTURE = 4
+_ARGUMENTS = 16
 """Offsets in struct seccomp_data. Arguments have 64 bits; both architectures put the low word first."""
 
-_X32: Final = 0x40000000
-_AUDIT: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_X32 = 0x40000000
+_AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
-_NAMESPACES: Final = 0x7E020000
+_NAMESPACES = 0x7E020000
 """CLONE_NEW* without NEWTIME, whose bit is part of the exit signal in `clone`."""
-_NEW_TIME: Final = 0x80
-_TERMINAL_INPUT: Final = (0x5412, 0x541C)
+_NEW_TIME = 0x80
+_TERMINAL_INPUT = (0x5412, 0x541C)
 """TIOCSTI and TIOCLINUX: both type into the terminal of whoever started us."""
 
-_AF_UNIX: Final = 1
-_FAMILIES: Final = (2, 10)
-_NETLINK: Final = 16
+_AF_UNIX = 1
+_FAMILIES = (2, 10)
+_NETLINK = 16
 """Allowed for protocol 0 (routes) alone: names of network interfaces are asked there. What is left out matters:
 AF_VSOCK talks past every network namespace to the host of a virtual machine."""
 
-_REFUSED: Final = {
+_REFUSED = {
     # number on x86_64, on aarch64 (None: no such call)
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
@@ -102,21 +100,21 @@ _REFUSED: Final = {
     "migrate_pages": (256, 238),
     "move_pages": (279, 239),
 }
-_ABSENT: Final = {"io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427)}
+_ABSENT = {"io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427)}
 """Answered as by a kernel without them, so that programs take their other way."""
-_CLONE: Final = (56, 220)
-_CLONE3: Final = (435, 435)
+_CLONE = (56, 220)
+_CLONE3 = (435, 435)
 """Its flags are behind a pointer, which a filter cannot follow: absent, and libc uses `clone`."""
-_UNSHARE: Final = (272, 97)
-_IOCTL: Final = (16, 29)
-_SOCKET: Final = (41, 198)
+_UNSHARE = (272, 97)
+_IOCTL = (16, 29)
+_SOCKET = (41, 198)
 
 _Instruction = tuple[int, int, int, int]
 
 
 def supported(machine: str | None = None) -> bool:
     """Whether there is a table for this machine's architecture."""
-    return (machine or platform.machine()) in _AUDIT
+    return (machine or os.uname().machine) in _AUDIT
 
 
 def program(*, machine: str | None = None, unix_sockets: bool = True) -> bytes:
@@ -129,7 +127,7 @@ def program(*, machine: str | None = None, unix_sockets: bool = True) -> bytes:
     Raises:
         LookupError: there is no table for this architecture.
     """
-    machine = machine or platform.machine()
+    machine = machine or os.uname().machine
     if machine not in _AUDIT:
         raise LookupError(f"the filter of system calls knows {', '.join(_AUDIT)}, this machine is {machine}")
     column = 0 if machine == "x86_64" else 1
@@ -190,14 +188,14 @@ def _refused_bits(index: int, bits: int) -> list[_Instruction]:
     return [_argument(index), (_ANY_BIT, 0, 1, bits), _refuse(errno.EPERM), (_LOAD, 0, 0, _NUMBER)]
 
 
-def _refused_values(index: int, values: Iterable[int]) -> list[_Instruction]:
+def _refused_values(index: int, values: tuple[int, ...]) -> list[_Instruction]:
     body = [_argument(index)]
     for value in values:
         body += [(_EQUAL, 0, 1, value), _refuse(errno.EPERM)]
     return [*body, (_LOAD, 0, 0, _NUMBER)]
 
 
-def _sockets(families: Iterable[int]) -> list[_Instruction]:
+def _sockets(families: tuple[int, ...]) -> list[_Instruction]:
     body = [_argument(0)]
     for family in families:
         body += [(_EQUAL, 0, 1, family), (_RETURN, 0, 0, _ALLOW)]

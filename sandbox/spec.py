@@ -141,6 +141,14 @@ def plain(spec: Spec) -> Launch:
     return Launch(argv=spec.argv, env=spec.env, cwd=spec.cwd, watched=watched)
 
 
+def caged(
+    python: Path, cage: Path, argv: tuple[str, ...], *, read: list[str], write: list[str], unix_sockets: bool = True
+) -> tuple[str, ...]:
+    """`argv` as the last step inside a sandbox starts it, with Landlock where the kernel has it."""
+    rules = [part for path in read for part in ("r", path)] + [part for path in write for part in ("w", path)]
+    return (str(python), "-I", "-S", str(cage), *rules, *(() if unix_sockets else ("u", "-")), "--", *argv)
+
+
 def message(launch: Launch, spec: Spec) -> bytes:
     """The launcher's first line."""
     facts: dict[str, Any] = {

@@ -6,7 +6,6 @@ namespace cuts it off where root may make one.
 """
 
 import fcntl
-import json
 import os
 import pwd
 import re
@@ -99,11 +98,20 @@ class UserAccount:
         own = trees.outermost((places.home, places.tmp, places.work))
         write = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/shm"]
         write += ["/dev/ptmx", "/dev/pts", *map(str, own)]
-        rules = json.dumps({"read": read, "write": write, "unix_sockets": False})
-        python = (str(self.python), "-I", "-S")
-        argv = (*python, str(trees.OWN / "cage.py"), rules, "--", name, *spec.argv[1:])
+        own_argv = (name, *spec.argv[1:])
+        cage = trees.OWN / "cage.py"
+        argv = spec_.caged(self.python, cage, own_argv, read=read, write=write, unix_sockets=False)
         if spec.network is not None and self.own_network:
-            argv = (*python, str(trees.OWN / "bridge.py"), str(spec.network), str(bridge.PORT), "--", *argv)
+            argv = (
+                str(self.python),
+                "-I",
+                "-S",
+                str(trees.OWN / "bridge.py"),
+                str(spec.network),
+                str(bridge.PORT),
+                "--",
+                *argv,
+            )
         return spec_.Launch(
             argv=argv,
             env=spec.env,

@@ -18,12 +18,25 @@ def backend_settings(known: settings.Settings) -> AgentSettings:
     recorded = known.scripted
     is_file = recorded is not None and not recorded.is_dir()
     return AgentSettings(
-        claude=ClaudeSettings(credentials_file=known.claude_credentials_file, sandboxed=known.claude_sandboxed),
+        claude=ClaudeSettings(
+            credentials_file=known.claude_credentials_file,
+            sandboxed=known.claude_sandboxed or known.sandbox != "none",  # a host whose level fails starts no agent
+        ),
+        codex=known.codex,
+        gemini=known.gemini,
+        kimi=known.kimi,
+        opencode=known.opencode,
         scripted=ScriptedSettings(
             script=recorded if is_file else None,
             folder=None if is_file else recorded,
         ),
     )
+
+
+def keys(backends: Mapping[str, AgentBackend], environment: Mapping[str, str]) -> frozenset[str]:
+    """The model keys that this process holds, for the redactor."""
+    names = {name for b in backends.values() for name in (*(b.model_api.key_variables if b.model_api else ()),)}
+    return frozenset(environment[name] for name in names if environment.get(name))
 
 
 def versions(backends: Mapping[str, AgentBackend], environment: Mapping[str, str]) -> dict[str, str]:

@@ -154,7 +154,9 @@ def _control_activities(
 
 async def run_agents(settings: Settings) -> None:
     """One agent host: claims and judgements on the shared queue, everything that needs the disk on its own."""
-    redactor = Redactor(settings.secrets())
+    agents = host_agents.backend_settings(settings)
+    backends = registry.backends(agents)
+    redactor = Redactor(settings.secrets() | host_agents.keys(backends, os.environ))
     logging.configure(redactor.redact, level=settings.log_level)
     state = settings.host_state_dir
     async with AsyncExitStack() as stack:
@@ -162,8 +164,6 @@ async def run_agents(settings: Settings) -> None:
         temporal = await connection.connect(f"agents-{host}", state=settings.state_dir)
         await stack.enter_async_context(health.serving(settings.health_address, temporal))
         forge = await stack.enter_async_context(_forge(settings))
-        agents = host_agents.backend_settings(settings)
-        backends = registry.backends(agents)
         level = await sandboxing.opened(settings)
         confinement = Confinement(dict(os.environ), level, sandboxing.rlimits(settings))
         # Without a sandbox that holds, no agent is ready here: the host claims no run.

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from typing import Final
 
 import structlog
 from pydantic import ValidationError
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from activities import artifact_store
 from domain import errors, host_report
 
+_LOOK_SECONDS: Final = 1.0
 _log = structlog.stdlib.get_logger(__name__)
 
 
@@ -40,7 +42,7 @@ async def reporting(store: artifact_store.ArtifactStore, make: Callable[[], host
     finally:
         beating.cancel()
         await asyncio.gather(beating, return_exceptions=True)
-        await _write(store, make, ended=True)
+        await _write(store, (await asyncio.to_thread(make)).model_copy(update={"ended": True}))
 
 
 async def _refuse_namesake(store: artifact_store.ArtifactStore, own: host_report.Report) -> None:
@@ -55,16 +57,19 @@ async def _refuse_namesake(store: artifact_store.ArtifactStore, own: host_report
 
 
 async def _beat(store: artifact_store.ArtifactStore, make: Callable[[], host_report.Report]) -> None:
+    """A beat every few seconds, and one at once when a run comes or goes."""
+    told: host_report.Report | None = None
     while True:
-        await _write(store, make)
-        await asyncio.sleep(host_report.BEAT_SECONDS)
+        now = await asyncio.to_thread(make)
+        beat_is_due = told is None or (now.at - told.at).total_seconds() >= host_report.BEAT_SECONDS
+        if beat_is_due or told is None or now.model_copy(update={"at": told.at}) != told:
+            await _write(store, now)
+            told = now
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def _write(
-    store: artifact_store.ArtifactStore, make: Callable[[], host_report.Report], *, ended: bool = False
-) -> None:
+async def _write(store: artifact_store.ArtifactStore, report: host_report.Report) -> None:
     try:
-        report = (await asyncio.to_thread(make)).model_copy(update={"ended": ended})
         await store.put(host_report.key(report.host), report.model_dump_json().encode(), "an agent host")
     except OSError as failure:  # a full disk must not end the host's turns
         _log.warning("this host could not report itself", because=str(failure))

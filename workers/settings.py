@@ -15,6 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from domain import policy
+from integrations.agent.codex import CodexSettings  # the modules' names are fields below
+from integrations.agent.gemini import GeminiSettings
+from integrations.agent.kimi import KimiSettings
+from integrations.agent.opencode import OpencodeSettings
 from sandbox import levels
 from workers import egress_settings
 from workers import settings_sources as sources
@@ -98,7 +102,12 @@ class Settings(BaseSettings):
     CLI in the agent host's environment has to log it in; a login in the home directory is not used."""
 
     claude_sandboxed: bool = False
-    """Your statement that agents run in a container or VM of their own: as root, Claude Code works only with it."""
+    """Your statement that agents run in a container or VM of their own: with `sandbox` set to `none`, Claude Code works
+    as root only with it."""
+    codex: CodexSettings = Field(default_factory=CodexSettings)
+    gemini: GeminiSettings = Field(default_factory=GeminiSettings)
+    kimi: KimiSettings = Field(default_factory=KimiSettings)
+    opencode: OpencodeSettings = Field(default_factory=OpencodeSettings)
 
     sandbox: levels.Name = "bubblewrap"
     """What confines agents, and the commands that verify their work. A host on which it does not hold starts none and

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from workflows.breakdown import BreakdownWorkflow
 from workflows.fleet import FleetWorkflow
 from workflows.implement import ImplementWorkflow
 from workflows.issue import IssueWorkflow
@@ -21,6 +22,7 @@ WORKFLOWS: Final[Sequence[type]] = (
     RepositoryWorkflow,
     FleetWorkflow,
     IssueIntakeWorkflow,
+    BreakdownWorkflow,
 )
 
 CACHED_WORKFLOWS: Final = 200

@@ -136,7 +136,7 @@ class FleetWorkflow:
         return info.is_continue_as_new_suggested() or info.is_target_worker_deployment_version_changed()
 
     def _turns_are_under_way(self) -> bool:
-        return bool(self._turns.leases or self._turns.line)
+        return bool(self._turns.leases or self._turns.line.waiters)
 
     async def _tell(self, repo: refs.Repository) -> None:
         """Taken off the list before the await: a change that arrives meanwhile puts it back, and it is told again."""

@@ -7,7 +7,7 @@ from activities.admission import AdmissionActivities
 from activities.claiming import ClaimingActivities
 from activities.opening import OpeningActivities
 from activities.reviewing import JudgementActivities
-from domain import outcomes, tasks, triage, words
+from domain import outcomes, steps, tasks, triage, words
 from workflows import watching
 from workflows.issue_messages import IssueMessages
 
@@ -86,6 +86,8 @@ class OpeningSteps(IssueMessages):
                 run=state.issue.workflow_id,
                 priority=state.priority,
                 max_in_flight=state.policy.max_in_flight,
+                state=steps.tracker_state(state),
+                state_limit=state.policy.state_limits.get(steps.tracker_state(state)),
             )
             admission = await watching.finished(
                 workflow.start_activity_method(

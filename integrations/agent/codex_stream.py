@@ -35,6 +35,8 @@ _AGAIN_IN: Final = re.compile(r"try again in ((?:\d+ (?:day|hour|minute|second)s
 _SPAN: Final = re.compile(r"(\d+) (day|hour|minute|second)", re.I)
 _SECONDS: Final = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
 _NOT_ALLOWED: Final = re.compile(r"reject|denied|not approved|cancell?ed|not permitted", re.I)
+_NO_SANDBOX: Final = re.compile(r"\Abwrap: |\A[^\n]{0,200}codex-linux-sandbox")
+"""Codex's own sandbox could not be built, so the command did not run."""
 _TOOLS: Final = {"command_execution": "exec_command", "file_change": "apply_patch", "web_search": "web_search"}
 
 
@@ -115,7 +117,10 @@ def _completed(item: dict[str, Any]) -> agent.Event:
         denied = streams.text_at(item, "status") == "failed" and bool(_NOT_ALLOWED.search(words))
         denials = (_mcp_name(item),) if denied else ()
         return agent.Event(kind=agent.EventKind.TOOL_RESULT, tool_id=call, denials=denials)
-    return agent.Event(kind=agent.EventKind.TOOL_RESULT if kind in _TOOLS else agent.EventKind.OTHER, tool_id=call)
+    if kind not in _TOOLS:
+        return agent.Event(kind=agent.EventKind.OTHER)
+    unable = kind == "command_execution" and bool(_NO_SANDBOX.search(streams.text_at(item, "aggregated_output")[:400]))
+    return agent.Event(kind=agent.EventKind.TOOL_RESULT, tool_id=call, denials=(_TOOLS[kind],) if unable else ())
 
 
 def _mcp_name(item: dict[str, Any]) -> str:

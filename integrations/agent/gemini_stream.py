@@ -2,7 +2,8 @@
 
 Seen on 0.61.0: an interrupted process ends with exit code 0 and without a result line; the exit code of a failed
 request is the provider's status modulo 256; a tool that the approval mode forbids is not registered or is denied by
-policy, and the process still ends with success. It prints tokens of this process, and no cost.
+policy, and the process still ends with success; what it has not yet written when it ends is lost, so a result behind
+a line that is larger than the pipe may be missing. It prints tokens of this process, and no cost.
 """
 
 import json
@@ -54,9 +55,11 @@ def parse(line: bytes) -> list[agent.Event]:
         case "message" if streams.text_at(value, "role") == "assistant":
             return [agent.Event(kind=agent.EventKind.TEXT, text=streams.text_at(value, "content"))]
         case "tool_use":
-            return [agent.Event(kind=agent.EventKind.TOOL, text=streams.text_at(value, "tool_name"))]
+            name, call = streams.text_at(value, "tool_name"), streams.text_at(value, "tool_id")
+            return [agent.Event(kind=agent.EventKind.TOOL, text=name, tool_id=call)]
         case "tool_result":
-            return [agent.Event(kind=agent.EventKind.OTHER, denials=_denied(value))]
+            call = streams.text_at(value, "tool_id")
+            return [agent.Event(kind=agent.EventKind.TOOL_RESULT, tool_id=call, denials=_denied(value))]
         case "error":
             # Also of severity "error": what ends the process comes again in its result.
             return [agent.Event(kind=agent.EventKind.ERROR, text=streams.text_at(value, "message"))]

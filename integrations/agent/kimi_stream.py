@@ -48,7 +48,9 @@ def parse(line: bytes) -> list[agent.Event]:
             return _assistant(value)
         case "tool":
             disabled = _DISABLED.match(_text(value))
-            return [agent.Event(kind=agent.EventKind.OTHER, denials=(disabled[1],) if disabled else ())]
+            denials = (disabled[1],) if disabled else ()
+            call = streams.text_at(value, "tool_call_id")
+            return [agent.Event(kind=agent.EventKind.TOOL_RESULT, tool_id=call, denials=denials)]
         case "meta" if streams.text_at(value, "type") == "session.resume_hint":
             return [agent.Event(kind=agent.EventKind.RESULT, outcome=agent.Outcome.FINISHED)]
         case "meta" if streams.text_at(value, "type") == "system.version":
@@ -92,7 +94,8 @@ def _assistant(value: dict[str, Any]) -> list[agent.Event]:
     for call in streams.objects_at(value, "tool_calls"):
         function = call.get("function")
         name = streams.text_at(function, "name") if streams.is_object(function) else ""
-        found.append(agent.Event(kind=agent.EventKind.TOOL, text=name or "unknown"))
+        ident = streams.text_at(call, "id")
+        found.append(agent.Event(kind=agent.EventKind.TOOL, text=name or "unknown", tool_id=ident))
     return found or [agent.Event(kind=agent.EventKind.OTHER)]
 
 

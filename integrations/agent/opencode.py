@@ -73,7 +73,7 @@ class OpencodeBackend:
             return port.Discovery(why_not=f"{self.settings.program} is not in the PATH: install opencode on this host")
         path = programs.native(found, _NATIVE)
         if not self.settings.model:
-            return port.Discovery(path=path, why_not="FETTLE_OPENCODE_MODEL names no model: set it")
+            return port.Discovery(path=path, why_not="FETTLE_OPENCODE__MODEL names no model: set it")
         if self.settings.env_key and not env.get(self.settings.env_key):
             return port.Discovery(path=path, why_not=f"no key: set {self.settings.env_key} for the agent host")
         try:

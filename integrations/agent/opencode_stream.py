@@ -110,6 +110,7 @@ def _event(kind: agent.EventKind, value: dict[str, Any], **more: Any) -> agent.E
 
 
 def _tool(value: dict[str, Any], part: dict[str, Any]) -> agent.Event:
+    """A call that has ended, well or not: one in flight is not told."""
     name = streams.text_at(part, "tool") or "unknown"
     state = part.get("state")
     state = state if streams.is_object(state) else {}

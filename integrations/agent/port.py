@@ -23,6 +23,11 @@ class Discovery:
     why_not: str = ""
     capability: agent.Capability = field(default_factory=agent.Capability)
 
+    @property
+    def shown(self) -> str:
+        """The version for people; one that this release was not tested with says so."""
+        return self.version if self.capability.verified else f"{self.version} (unverified)"
+
 
 NOTHING_FOUND: Final = Discovery()
 

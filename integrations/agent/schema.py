@@ -4,19 +4,22 @@ A CLI passes a schema to the model and exits with 0 whatever comes back, so ever
 is not known here allows everything.
 """
 
+import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 _DEEPEST: Final = 64
 _MOST: Final = 5
+_STEPS: Final = 200_000
+"""A schema can refer to itself so that a small one has no end; what is left then counts as fitting."""
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "object": (dict,),
     "array": (list,),
     "string": (str,),
-    "number": (int, float),
     "integer": (int,),
+    "number": (int, float),
     "boolean": (bool,),
     "null": (type(None),),
 }
@@ -31,26 +34,29 @@ def mistakes(text: str, schema_text: str) -> list[str]:
     if not isinstance(schema, dict):
         return []
     found: list[str] = []
-    _Check(schema, found).value(value, schema, "answer", 0)
+    _Check(schema, found, itertools.count()).value(value, schema, "answer", 0)
     return found[:_MOST]
 
 
 class _Check:
-    def __init__(self, root: dict[str, Any], found: list[str]) -> None:
+    def __init__(self, root: dict[str, Any], found: list[str], steps: Iterator[int]) -> None:
         self._root = root
         self._found = found
+        self._steps = steps
 
     def value(self, value: Any, schema: Any, where: str, depth: int) -> None:
         if not isinstance(schema, dict) or depth > _DEEPEST or len(self._found) >= _MOST:
+            return
+        if next(self._steps) > _STEPS:
             return
         reference = schema.get("$ref")
         if isinstance(reference, str):
             self.value(value, self._resolved(reference), where, depth + 1)
         for key in ("anyOf", "oneOf"):
-            choices = schema.get(key)
-            if isinstance(choices, list) and not any(self._fits(value, choice, depth) for choice in choices):
+            choices = _list(schema.get(key))
+            if choices and not any(self._fits(value, choice, depth) for choice in choices):
                 self._found.append(f"{where} fits none of its alternatives")
-        for part in schema.get("allOf") or []:
+        for part in _list(schema.get("allOf")):
             self.value(value, part, where, depth + 1)
         if not _is_of_type(value, schema.get("type")):
             self._found.append(f"{where} is {_named(value)}, not {schema['type']}")
@@ -67,8 +73,10 @@ class _Check:
                 self.value(each, schema.get("items"), f"{where}[{index}]", depth + 1)
 
     def _object(self, value: dict[str, Any], schema: dict[str, Any], where: str, depth: int) -> None:
-        properties = schema.get("properties") or {}
-        self._found.extend(f"{where}.{name} is missing" for name in schema.get("required") or [] if name not in value)
+        properties = schema.get("properties")
+        properties = properties if isinstance(properties, dict) else {}
+        required = [name for name in _list(schema.get("required")) if isinstance(name, str)]
+        self._found.extend(f"{where}.{name} is missing" for name in required if name not in value)
         extra = schema.get("additionalProperties", True)
         for name, each in value.items():
             if name in properties:
@@ -94,7 +102,7 @@ class _Check:
 
     def _fits(self, value: Any, schema: Any, depth: int) -> bool:
         found: list[str] = []
-        _Check(self._root, found).value(value, schema, "it", depth + 1)
+        _Check(self._root, found, self._steps).value(value, schema, "it", depth + 1)
         return not found
 
     def _resolved(self, reference: str) -> Any:
@@ -112,7 +120,12 @@ def _is_of_type(value: Any, wanted: Any) -> bool:
         return "boolean" in names
     if isinstance(value, float) and value.is_integer() and "integer" in names:
         return True
-    return any(isinstance(value, _TYPES.get(name, ())) for name in names)
+    known = [_TYPES[name] for name in names if isinstance(name, str) and name in _TYPES]
+    return any(isinstance(value, kinds) for kinds in known) or not known
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _named(value: Any) -> str:

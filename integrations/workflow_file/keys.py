@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from domain.policy import ApprovalMode, MergeMethod
-from domain.workflow_policy import Code, Finding, Workflow
+from domain.workflow_policy import LEVELS, Code, Finding, Workflow
 from integrations.workflow_file import values
 from integrations.workflow_file.document import Node, kind_of
 
@@ -88,7 +88,7 @@ KEYS: Final[Mapping[str, Key]] = {
     "codex.turn_sandbox_policy": _ignored(_SANDBOX),
     "codex.reasoning_effort": _ignored(_STARTED),
     "codex.service_tier": _ignored(_STARTED),
-    "sandbox.level": Key(values.choice("user", "container", "bubblewrap"), "sandbox.level"),
+    "sandbox.level": Key(values.choice(*LEVELS[1:]), "sandbox.level"),
     "sandbox.egress": Key(values.egress, "sandbox.egress"),
     "gates.verify_command": Key(values.script, "gates.verify_command"),
     "gates.verify_timeout_ms": Key(values.seconds(2 * 3600), "gates.verify_timeout_seconds"),

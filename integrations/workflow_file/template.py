@@ -43,6 +43,7 @@ _OURS: Final[Mapping[str, Callable[..., Any]]] = {
     "clean": prompts.clean,
     "bounded": prompts.bounded,
 }
+FILTERS: Final = (*_FILTERS, *_OURS)
 _TESTS: Final = (
     *("defined", "undefined", "none", "in", "eq", "equalto", "ne", "lt", "le", "gt", "ge", "true", "false"),
     *("string", "number", "odd", "even"),
@@ -231,8 +232,8 @@ class _Walk:
 
 
 def _filter(node: nodes.Filter) -> Iterator[Mistake]:
-    if node.name not in (*_FILTERS, *_OURS):
-        yield _unknown(node, f"there is no filter '{node.name}'", (*_FILTERS, *_OURS))
+    if node.name not in FILTERS:
+        yield _unknown(node, f"there is no filter '{node.name}'", FILTERS)
         return
     most = 100 if node.name == "indent" else LONGEST
     for argument in (*node.args, *(keyword.value for keyword in node.kwargs)):

@@ -291,6 +291,34 @@ async def test_a_heartbeat_names_the_call_in_flight_and_the_work_that_was_kept(h
     assert environment.beats[-1].tool == ""
 
 
+async def test_a_resumed_agent_is_told_which_call_had_no_answer(
+    hosts: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = hosts
+    one.play([{"run": {"command": "touch begun; while [ ! -e ../go ]; do sleep 0.05; done"}}, {"say": "done"}])
+    await one.prepare()
+    first, activities = Environment(), one.activities()
+    running = asyncio.create_task(first.run(activities.run_agent, one.request()))
+    await first.beat_where(lambda each: each.tool == "run")
+    first.cancel(activity.ActivityCancellationDetails(worker_shutdown=True))
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    asked: list[str] = []
+    words = turn_prompts.Words.resumed
+
+    def remember(self: turn_prompts.Words, *given: Any) -> str:
+        asked.append(words(self, *given))
+        return asked[-1]
+
+    monkeypatch.setattr(turn_prompts.Words, "resumed", remember)
+    (one.worktree.parent / "go").touch()
+    await Environment(first.beats[-1], attempt=2).run(activities.run_agent, one.request())
+    [prompt] = asked
+    assert "Calls that had no answer when you were interrupted" in prompt
+    assert "\nrun\n" in prompt
+    assert "same clone" in prompt
+
+
 async def test_a_note_of_another_release_or_run_is_no_checkpoint(hosts: tuple[Host, Host]) -> None:
     one, two = hosts
     one.play([{"say": "first"}], [{"say": "second"}])

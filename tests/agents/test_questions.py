@@ -9,6 +9,7 @@ from tests.activities.test_agent_turn import file_at
 from tests.agents import clis, model_server
 from tests.agents.model_server import Call, Reply, Text, say
 from tests.agents.stage import Stage
+from tests.agents.test_way_out import confined
 
 ASK = ("Bash(./deploy*)",)
 DEPLOY = model_server.call("Bash", command="echo 1 >> tried; ./deploy now", description="deploy")
@@ -124,6 +125,18 @@ async def test_a_subagent_cannot_ask_and_is_refused(claude: Stage) -> None:
     assert stage.file("deployed") is None
     assert stage.file("tried") is None
     stage.quiet(4)
+
+
+async def test_a_question_works_inside_the_sandbox(claude: Stage) -> None:
+    """The hook is a program of ours: it has to be there, and to start."""
+    prepared(claude).model.script(DEPLOY, say("Deployed."))
+    waiting = await confined(claude, claude.request("Deploy.", ask_tools=ASK))
+    assert waiting.outcome is agent.Outcome.NEEDS_APPROVAL
+    assert claude.file("deployed") is None
+    result = await confined(claude, claude.after(waiting, ask_tools=ASK, answer=answer_to(waiting, True)))
+    assert (result.outcome, result.summary) == (agent.Outcome.FINISHED, "Deployed.")
+    assert claude.file("deployed") == "deployed\n"
+    claude.quiet(2)
 
 
 async def test_codex_plans_first_and_works_after_a_yes(codex: Stage) -> None:

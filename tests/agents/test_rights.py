@@ -9,6 +9,7 @@ from domain import agent
 from tests.agents import model_server, servers_messages, servers_responses
 from tests.agents.model_server import say
 from tests.agents.stage import Stage
+from tests.agents.test_way_out import confined
 
 EDIT, PLAN = agent.Autonomy.EDIT, agent.Autonomy.PLAN
 PYTHON = model_server.call("Bash", command='python3 -c \'open("p", "w")\'', description="d")
@@ -81,6 +82,15 @@ async def test_codex_keeps_to_its_sandbox_in_the_first_and_in_a_resumed_turn(
     assert ((codex.file("a.txt") or "").strip() or None) == written
     assert not outside.exists()
     codex.quiet(4)
+
+
+async def test_codex_below_full_autonomy_runs_no_command_where_it_cannot_build_its_sandbox(codex: Stage) -> None:
+    """Inside a sandbox that allows no other one: it can still edit, and what it could not do is told."""
+    codex.model.script(codex.write("a.txt", "made"), say("I could not."))
+    result = await confined(codex, codex.request(autonomy=EDIT))
+    assert (result.outcome, result.denials) == (agent.Outcome.FINISHED, ("exec_command",))
+    assert codex.file("a.txt") is None
+    codex.quiet(2)
 
 
 def plant_claude(folder: Path, evil: str, marks: Path) -> None:

@@ -30,7 +30,7 @@ PACKAGES = (
 )
 ALEMBIC_ENVIRONMENT = "store.migrations.env"
 """Runs migrations when it is imported: only alembic may import it."""
-CALLS = {"execute_activity_method", "start_activity_method"}
+CALLS = {"execute_activity_method", "start_activity_method", "execute_local_activity_method"}
 
 
 def modules_of(package: str) -> list[str]:

@@ -15,6 +15,8 @@ from cli import background
         "CLAUDE_CODE_OAUTH_TOKEN",
         "FETTLE_CLAUDE_CREDENTIALS_FILE",
         "FETTLE_CLAUDE_SANDBOXED",
+        "FETTLE_SANDBOX",
+        "FETTLE_SANDBOX_READ_ONLY",
         "HTTPS_PROXY",
         "NO_PROXY",
     ],

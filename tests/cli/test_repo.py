@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from domain import refs, wire
+from domain.workflow_policy import Source
 from store import engine, learnings
 from tests.cli.world import World, asay, say
 from tests.devforge import world as forge_world
@@ -189,3 +190,26 @@ def test_an_empty_list_says_how_to_register() -> None:
 
 def test_what_is_no_repository_is_a_usage_error() -> None:
     assert say("repo", "show", "acme").code == 2
+
+
+async def test_what_a_run_finds_in_the_repositorys_file_is_nobodys_to_set(repo: str) -> None:
+    await asay("repo", "add", repo)
+    found = await asay("repo", "set", repo, "--policy", 'workflow={"prompt": "x"}')
+    assert found.code == 2
+    assert "nobody sets it" in found.err
+
+
+async def test_show_tells_what_is_wrong_with_the_repositorys_file(repo: str, tmp_path: Path) -> None:
+    await asay("repo", "add", repo)
+    store = await engine.open_store(settings.load().store_dsn)
+    source = Source(branch="main", commit_sha="a" * 40)
+    await store.workflow_files.refuse(
+        refs.Repository.parse(repo), source, "line 3: wrong", read_at=datetime(2026, 3, 1, tzinfo=UTC)
+    )
+    await store.aclose()
+    assert "line 3: wrong" in (await asay("repo", "show", repo)).out
+    shown = (await asay("repo", "show", repo, "--json")).json["workflow_file"]
+    assert (shown["problem"], shown["usable"]) == ("line 3: wrong", False)
+    assert (await asay("repo", "remove", repo)).code == 0
+    await asay("repo", "add", repo)
+    assert (await asay("repo", "show", repo, "--json")).json["workflow_file"] is None

@@ -12,6 +12,7 @@ from domain import (
     fleet,
     implement,
     merge_queue,
+    pool,
     refs,
     run,
     steps,
@@ -66,6 +67,7 @@ def state_at(step: steps.Step) -> run.State:
         steps.Step.AWAIT_DISPATCH: claimed | {"mode": ApprovalMode.REVIEW_ALL},
         steps.Step.ADMIT: claimed,
         steps.Step.IMPLEMENT: claimed | {"admitted": True},
+        steps.Step.AWAIT_ANSWER: worked | {"question": agent.Question(id="toolu_1", tool="Bash", text="git push")},
         steps.Step.PUBLISH: worked,
         steps.Step.INSPECT: published | {"change": change(by_us=False, files=())},
         steps.Step.REVIEW: published,
@@ -106,6 +108,7 @@ MOVERS = {
     steps.Step.AWAIT_DISPATCH: waiting.Mover.PERSON,
     steps.Step.ADMIT: waiting.Mover.OTHER_RUNS,
     steps.Step.IMPLEMENT: waiting.Mover.AGENT,
+    steps.Step.AWAIT_ANSWER: waiting.Mover.PERSON,
     steps.Step.AWAIT_CI: waiting.Mover.CI,
     steps.Step.AWAIT_APPROVAL: waiting.Mover.PERSON,
     steps.Step.AWAIT_RELEASE: waiting.Mover.PERSON,
@@ -119,7 +122,8 @@ def test_the_move_is_ours_unless_somebody_else_has_to_act(name: str) -> None:
     assert told(state_at(step)).whose_move is MOVERS.get(step, waiting.Mover.FETTLE)
 
 
-STANDING = [kind for kind in HoldKind if kind not in {HoldKind.DISPATCH_APPROVAL, HoldKind.MERGE_APPROVAL}]
+GATES = {HoldKind.DISPATCH_APPROVAL, HoldKind.MERGE_APPROVAL, HoldKind.ACTION_APPROVAL}
+STANDING = [kind for kind in HoldKind if kind not in {*GATES, HoldKind.TAKEOVER}]
 
 
 @pytest.mark.parametrize("kind", STANDING)
@@ -136,9 +140,15 @@ def test_a_standing_hold_explains_itself_in_every_phase(kind: HoldKind, step: st
     assert "{" not in found.waits_for + found.ends_when + found.next_command
 
 
-@pytest.mark.parametrize("kind", [HoldKind.DISPATCH_APPROVAL, HoldKind.MERGE_APPROVAL])
-def test_an_approval_hold_is_explained_by_its_gate(kind: HoldKind) -> None:
-    gate = steps.Step.AWAIT_DISPATCH if kind is HoldKind.DISPATCH_APPROVAL else steps.Step.AWAIT_APPROVAL
+@pytest.mark.parametrize(
+    ("kind", "gate"),
+    [
+        (HoldKind.DISPATCH_APPROVAL, steps.Step.AWAIT_DISPATCH),
+        (HoldKind.MERGE_APPROVAL, steps.Step.AWAIT_APPROVAL),
+        (HoldKind.ACTION_APPROVAL, steps.Step.AWAIT_ANSWER),
+    ],
+)
+def test_an_approval_hold_is_explained_by_its_gate(kind: HoldKind, gate: steps.Step) -> None:
     state = state_at(gate)
     state.hold = run.Hold(kind=kind)
     assert told(state).step is gate
@@ -223,7 +233,15 @@ CHILD = implement.State(run=ISSUE.workflow_id, issue=ISSUE)
 PUSHED = work.Integration(outcome=work.IntegrationOutcome.PUSHED, head_sha=HEAD)
 WORKTREE = work.Worktree(path="/w", base_sha=HEAD, head_sha=HEAD)
 TURN = agent.TurnResult(outcome=agent.Outcome.FINISHED, session=agent.Session(backend="claude"))
+ASKED = pool.BeginTurn(run=ISSUE.workflow_id, repo=ISSUE.repo)
+GRANT = pool.Answer(verdict=pool.Verdict.GO, instance="dev-default", backend="claude")
+POOLED = {"generation": 2, "lease": LEASE, "worktree": WORKTREE}
 CHILDREN = {
+    implement.Step.LOOK: {**POOLED, "look_first": True},
+    implement.Step.RESERVE: {**POOLED},
+    implement.Step.AWAIT_HANDBACK: {**POOLED, "taken_over_by": "ann", "theirs": True},
+    implement.Step.RECORD: {**POOLED, "handback": implement.Handback(by="ann")},
+    implement.Step.SETTLE: {**POOLED, "turn_end": pool.EndTurn.failed(ASKED, GRANT, error_type="x")},
     implement.Step.AWAIT_RELEASE: {"held": True},
     implement.Step.CLAIM_HOST: {},
     implement.Step.PREPARE: {"lease": LEASE},
@@ -241,7 +259,12 @@ def test_every_step_of_the_implementation_is_explained(step: implement.Step) -> 
     found = told(state_at(steps.Step.IMPLEMENT), surroundings.Surroundings(implementation=child))
     assert found.waits_for
     assert "{" not in found.waits_for + found.ends_when + found.next_command
-    movers = {implement.Step.TURN: waiting.Mover.AGENT, implement.Step.AWAIT_RELEASE: waiting.Mover.PERSON}
+    movers = {
+        implement.Step.TURN: waiting.Mover.AGENT,
+        implement.Step.AWAIT_RELEASE: waiting.Mover.PERSON,
+        implement.Step.AWAIT_HANDBACK: waiting.Mover.PERSON,
+        implement.Step.RESERVE: waiting.Mover.OTHER_RUNS,
+    }
     assert found.whose_move is movers.get(step, waiting.Mover.FETTLE)
 
 
@@ -251,6 +274,12 @@ def test_every_reason_for_work_has_words(reason: run.Reason) -> None:
     state.order = run.WorkOrder(reason=reason)
     words = told(state).waits_for
     assert "repair" in words or "first implementation" in words or "a change a person asked for" in words
+
+
+def test_a_takeover_that_is_not_at_its_safe_point_waits_for_the_agent() -> None:
+    child = CHILD.model_copy(update={**POOLED, "taken_over_by": "ann"})
+    found = told(state_at(steps.Step.IMPLEMENT), surroundings.Surroundings(implementation=child))
+    assert found.whose_move is waiting.Mover.AGENT
 
 
 def test_the_first_turn_has_a_deadline_and_a_later_one_has_none() -> None:

@@ -121,3 +121,13 @@ def test_the_fleet_tells_every_repository_after_a_change() -> None:
     state.apply(fleet.Change(by="ann", paused=True), datetime(2026, 1, 1, tzinfo=UTC))
     assert state.untold == (REPO,)
     assert state.settings.revision == 1
+
+
+def test_a_limit_of_one_state_holds_back_that_state_alone() -> None:
+    state = fleet.RepositoryState(repo=REPO, settings=fleet.Settings(), max_in_flight=9)
+    reviewing = {"state": "in review", "state_limit": 1, "max_in_flight": 9}
+    assert state.admit_or_queue(fleet.AdmissionRequest(run="r1", **reviewing))
+    assert not state.admit_or_queue(fleet.AdmissionRequest(run="r2", **reviewing))
+    assert state.admit_or_queue(fleet.AdmissionRequest(run="r3", state="todo", max_in_flight=9))
+    state.ended("r1")
+    assert state.next_admission() == "r2"

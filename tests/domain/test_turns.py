@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain import agent, budget, pool, refs, roster, turns
+from domain import agent, budget, pool, refs, roster, turns, waiting_line
 from domain.pool import Answer, BeginTurn, EndTurn, Verdict, WaitReason
 from domain.roster import Instance, Pool
 
@@ -173,7 +173,7 @@ def test_a_full_agent_is_waited_for_and_freed_by_the_end_of_a_turn() -> None:
     assert "one: 1 of 1 places taken" in waiting.sentence
     settle(state, over(ask(1), first))
     assert turns.begin(state, ask(2), NOW).verdict is Verdict.GO
-    assert state.line == ()
+    assert state.line.waiters == ()
 
 
 def test_a_wait_is_written_down_once() -> None:
@@ -222,10 +222,10 @@ def test_who_does_not_ask_any_more_keeps_a_place_from_nobody_for_long() -> None:
     for number in (2, 3):
         turns.begin(state, ask(number), NOW)
     settle(state, over(ask(1), granted), at=NOW)
-    kept = turns.OWN_TURN_SECONDS * SECOND
+    kept = waiting_line.OWN_TURN_SECONDS * SECOND
     assert turns.decide(state, ask(3), NOW + kept - SECOND).verdict is Verdict.WAIT
     assert turns.begin(state, ask(3), NOW + kept).verdict is Verdict.GO
-    assert state.line == ()
+    assert state.line.waiters == ()
 
 
 def test_a_turn_of_another_agent_is_not_kept_waiting_by_the_line() -> None:

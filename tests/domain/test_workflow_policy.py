@@ -9,7 +9,7 @@ from domain.agent import Autonomy, McpServer
 from domain.forge import Issue
 from domain.hooks import Hooks
 from domain.policy import ApprovalMode, MergeMethod, RepositoryPolicy, effective, mode_of_run
-from domain.workflow_policy import Agent, Gates, Sandbox, Tracker, Workflow
+from domain.workflow_policy import Agent, Gates, Sandbox, Tracker, Workflow, confined_enough
 
 ISSUE = refs.Repository(owner="acme", name="api").issue(7)
 
@@ -161,3 +161,19 @@ def test_a_file_can_ask_for_more_of_a_person_never_for_less(fleet: ApprovalMode,
 def test_the_snapshot_of_a_run_survives_its_history() -> None:
     policy = effective(RepositoryPolicy(), Workflow(prompt="Do {{ issue.title }}", hooks=Hooks(before_run="x")))
     assert RepositoryPolicy.model_validate_json(policy.model_dump_json()) == policy
+
+
+@pytest.mark.parametrize(
+    ("level", "least", "enough"),
+    [
+        ("none", "", True),
+        ("none", "user", False),
+        ("user", "user", True),
+        ("user", "bubblewrap", False),
+        ("bubblewrap", "container", True),
+        ("tomorrow", "user", False),
+        ("bubblewrap", "tomorrow", False),
+    ],
+)
+def test_a_run_is_not_taken_by_a_host_that_confines_less_than_it_asks(level: str, least: str, enough: bool) -> None:
+    assert confined_enough(level, least) is enough

@@ -123,7 +123,7 @@ def execute_as(uid: int, spec: process.Spec, seconds: float) -> Done:
             out, err = running.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             timed_out = True
-            commands.write(b"stop 0.2\n")
+            commands.write(f"stop {spec.grace_seconds}\n".encode())
             out, err = running.communicate(timeout=30)
         last = json.loads(facts.read().splitlines()[-1])
     assert "error" not in last, last

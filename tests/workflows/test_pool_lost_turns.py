@@ -46,7 +46,7 @@ async def test_the_turn_of_a_terminated_run_is_settled_at_its_reservation(
     async def found() -> turns.State:
         return await fleet.state()
 
-    state = await eventually(found, lambda s: len(s.leases) == 1 and not s.line)
+    state = await eventually(found, lambda s: len(s.leases) == 1 and not s.line.waiters)
     assert [lease.run for lease in state.leases] == [alive.asked.run]
     (line,) = await fleet.store.ledger.of_run(lost.asked.run)
     assert (line.outcome, line.usd, line.reserved_usd) == (turns.LOST, None, 3)

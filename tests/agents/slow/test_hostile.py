@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from domain import agent, errors
+from sandbox import process
 from tests.agents.model_server import say
 from tests.agents.slow import stage as slow
 from tests.agents.slow.stage import SlowStage
@@ -65,17 +66,19 @@ async def test_a_repositorys_settings_start_nothing(stage: SlowStage, tmp_path: 
     return stage.quiet(2)
 
 
-async def test_the_trap_works_where_the_repository_is_trusted(stage: SlowStage, tmp_path: Path) -> None:
-    """Otherwise the test above could not fail."""
+async def test_the_trap_snaps_where_nothing_stops_it(stage: SlowStage, tmp_path: Path) -> None:
+    """Otherwise the test above could not fail. opencode's own switches do not stop a plugin, hence the refusal."""
     if stage.cli == slow.KIMI:
         pytest.skip("Kimi Code trusts a folder only by hand")
     mark = tmp_path / "planted"
     files = traps(stage, mark)
     if stage.cli == slow.GEMINI:
         files = {".gemini/settings.json": {**files[".gemini/settings.json"], "security": {}}}
-    plant(stage.host.worktree, files)
     stage.model.script(stage.shell("sleep 1; echo 1 > a.txt"), say("Done."))
-    await stage.play(stage.request(trust_repository_settings=True))
+    spec = stage.spec(stage.request(trust_repository_settings=stage.cli == slow.GEMINI))
+    plant(stage.host.worktree, files)
+    done = await process.capture(spec, seconds=40, most=1024 * 1024)
+    assert not done.timed_out
     assert mark.exists()
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -282,3 +283,175 @@ def test_discovery_refuses_root_outside_a_sandbox(tmp_path: Path) -> None:
     assert not found.ready
     assert "as root" in found.why_not
     assert "FETTLE_CLAUDE_SANDBOXED=true" in found.why_not
+
+
+def flag(command: port.Command, name: str) -> str:
+    return command.argv[command.argv.index(name) + 1]
+
+
+def hook_of(command: port.Command) -> tuple[str, str] | None:
+    """The matcher and the command of the hook before each call."""
+    hooks = json.loads(flag(command, "--settings")).get("hooks")
+    return (hooks["PreToolUse"][0]["matcher"], hooks["PreToolUse"][0]["hooks"][0]["command"]) if hooks else None
+
+
+@pytest.mark.parametrize(
+    ("autonomy", "mode", "allowed", "disallowed"),
+    [
+        (agent.Autonomy.FULL, "bypassPermissions", True, False),
+        (agent.Autonomy.EDIT, "acceptEdits", True, False),
+        (agent.Autonomy.PLAN, "default", False, True),
+    ],
+)
+def test_autonomy_becomes_flags(
+    tmp_path: Path, autonomy: agent.Autonomy, mode: str, allowed: bool, disallowed: bool
+) -> None:
+    update = {"autonomy": autonomy, "allowed_tools": ("Bash(git *)", "Write"), "mcp_servers": (SERVER,)}
+    command = BACKEND.command(REQUEST.model_copy(update=update), tmp_path)
+    assert flag(command, "--permission-mode") == mode
+    assert ("--disallowedTools" in command.argv) is disallowed
+    assert ("--allowedTools" in command.argv) is allowed
+    if allowed:
+        at = command.argv.index("--allowedTools")
+        assert command.argv[at + 1 : at + 4] == ("Bash(git *)", "Write", "mcp__desk")
+
+
+SERVER = agent.McpServer(name="desk", command="desk", args=("-v",), env={"K": "v"})
+
+
+def test_a_server_of_the_policy_is_the_only_one(tmp_path: Path) -> None:
+    command = BACKEND.command(REQUEST.model_copy(update={"mcp_servers": (SERVER,)}), tmp_path)
+    assert json.loads(flag(command, "--mcp-config")) == {
+        "mcpServers": {"desk": {"command": "desk", "args": ["-v"], "env": {"K": "v"}}}
+    }
+    assert "--strict-mcp-config" in command.argv
+
+
+def test_a_trusted_repository_has_its_settings_and_servers(tmp_path: Path) -> None:
+    command = BACKEND.command(REQUEST.model_copy(update={"trust_repository_settings": True}), tmp_path)
+    assert flag(command, "--setting-sources") == "project,local"
+    assert "--strict-mcp-config" not in command.argv
+    assert json.loads(flag(command, "--settings")) == {"disableAllHooks": False}
+    plain = BACKEND.command(REQUEST, tmp_path)
+    assert json.loads(flag(plain, "--settings")) == {"disableAllHooks": True}
+
+
+def test_the_smaller_budget_counts(tmp_path: Path) -> None:
+    backend = claude.ClaudeBackend(claude.ClaudeSettings(max_budget_usd=2))
+    for limit, budget in ((None, "2.0"), (0.5, "0.5"), (5.0, "2.0")):
+        limits = agent.Limits(cost_usd=limit, model_turns=7)
+        command = backend.command(REQUEST.model_copy(update={"limits": limits}), tmp_path)
+        assert flag(command, "--max-budget-usd") == budget
+        assert flag(command, "--max-turns") == "7"
+    assert "--max-budget-usd" not in BACKEND.command(REQUEST, tmp_path).argv
+
+
+def test_the_hook_is_run_for_the_tools_that_are_asked_about(tmp_path: Path) -> None:
+    asked = BACKEND.command(REQUEST.model_copy(update={"ask_tools": ("Bash(git *)", "Write")}), tmp_path)
+    found = hook_of(asked)
+    assert found is not None
+    assert found[0] == "Bash|Write"
+    wide = hook_of(BACKEND.command(REQUEST.model_copy(update={"ask_tools": ("mcp__desk__*",)}), tmp_path))
+    assert wide is not None
+    assert wide[0] == "*"
+    assert hook_of(BACKEND.command(REQUEST, tmp_path)) is None
+
+
+def transcript_of(home: Path, *entries: dict[str, Any]) -> None:
+    file = home / ".claude" / "projects" / "-w" / f"{SESSION}.jsonl"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+
+
+WAITING = {"type": "attachment", "attachment": {"type": "hook_deferred_tool", "toolUseID": "t1"}}
+MENTIONED = {"type": "assistant", "message": {"content": [{"type": "tool_use", "id": "t1", "name": "Bash"}]}}
+RESOLVED = {"type": "user", "message": {"content": [{"type": "tool_result", "tool_use_id": "t1"}]}}
+
+
+@pytest.mark.parametrize(
+    ("entries", "resume", "words"),
+    [
+        ([MENTIONED, WAITING], True, b""),
+        ([MENTIONED, WAITING, RESOLVED], True, b"Fix it"),
+        ([MENTIONED], True, b"Fix it"),
+        ([], True, b"Fix it"),
+        ([MENTIONED, WAITING], False, b"Fix it"),
+    ],
+    ids=["waits", "resolved", "not-held", "unknown", "afresh"],
+)
+def test_an_answer_needs_no_words_where_its_call_waits(
+    tmp_path: Path, entries: list[dict[str, Any]], resume: bool, words: bytes
+) -> None:
+    """With words beside it, the CLI would play a second turn; without a call that waits, it refuses to have none."""
+    transcript_of(tmp_path, *entries)
+    answer = agent.Answer(question_id="t1", allow=True, by="kim")
+    request = REQUEST.model_copy(update={"answer": answer, "resume": resume})
+    command = BACKEND.command(request, tmp_path)
+    assert command.stdin == words
+    assert hook_of(command) is not None
+
+
+def test_a_question_names_the_call(tmp_path: Path) -> None:
+    verdict = fold([*START, HELD], 0)
+    assert verdict.question == agent.Question(id="t1", tool="Bash", text="git push")
+
+
+def test_a_window_of_a_subscription_says_when_it_opens() -> None:
+    opens = time.time() + 900
+    used_up = line(type="rate_limit_event", rate_limit_info={"status": "rejected", "resetsAt": opens})
+    near = line(type="rate_limit_event", rate_limit_info={"status": "allowed_warning", "resetsAt": opens})
+    said = line(type="assistant", error="rate_limit", message={"content": [{"type": "text", "text": "limit"}]})
+    end = result(is_error=True, terminal_reason="completed", api_error_status=429)
+    verdict = fold([*START, used_up, said, end], 1)
+    assert verdict.is_quota
+    assert verdict.retry_after_seconds == pytest.approx(900, abs=5)
+    assert fold([*START, near, said, end], 1).retry_after_seconds is None
+
+
+def test_the_cost_of_a_model_without_a_price_is_unknown() -> None:
+    models = {"known": {"costBasis": "list"}, "made-up": {"costBasis": "unknown"}}
+    assert fold([result(total_cost_usd=0.5, modelUsage=models)], 0).cost_usd is None
+    assert fold([result(total_cost_usd=0.5, modelUsage={"known": {"costBasis": "list"}})], 0).cost_usd == 0.5
+
+
+def test_usage_tells_what_came_from_a_cache_apart() -> None:
+    counted = {
+        "input_tokens": 3,
+        "cache_creation_input_tokens": 40,
+        "cache_read_input_tokens": 500,
+        "output_tokens": 7,
+    }
+    verdict = fold([result(usage=counted)], 0)
+    assert verdict.usage == agent.Usage(input_tokens=43, cached_tokens=500, output_tokens=7)
+    assert not verdict.usage_is_of_session
+    assert fold([result(usage=dict.fromkeys(counted, 0))], 0).usage is None
+
+
+def test_an_answer_that_does_not_fit_is_no_success() -> None:
+    request = REQUEST.model_copy(update={"answer_schema": '{"type": "object", "required": ["a"]}'})
+    events = [event for each in [*START, result(structured_output={"b": 1})] for event in BACKEND.parse(each)]
+    verdict = BACKEND.fold(events, 0, request)
+    assert (verdict.outcome, verdict.reason) == (agent.Outcome.PROTOCOL_ERROR, "schema")
+    assert "answer.a is missing" in verdict.summary
+
+
+def test_a_release_without_the_switches_that_protect_is_not_ready(tmp_path: Path) -> None:
+    env = {**fake_claude(tmp_path, "1.0.2", "--settings --session-id"), "ANTHROPIC_API_KEY": "k"}
+    found = BACKEND.discover(env)
+    assert not found.ready
+    assert "1.0.2 and does not know --setting-sources, --strict-mcp-config" in found.why_not
+
+
+def test_a_major_release_that_was_not_tested_is_ready_and_marked(tmp_path: Path) -> None:
+    found = BACKEND.discover({**fake_claude(tmp_path, "3.0.0"), "ANTHROPIC_API_KEY": "k"})
+    assert (found.ready, found.capability.verified, found.shown) == (True, False, "3.0.0 (unverified)")
+
+
+def test_what_a_turn_left_for_the_cli_to_obey_is_gone_before_the_next(tmp_path: Path) -> None:
+    config = tmp_path / ".claude"
+    (config / "backups").mkdir(parents=True)
+    for name in (".claude.json", "settings.json", "settings.local.json", "backups/x"):
+        (config / name).write_text("{}")
+    transcript_of(tmp_path, RESOLVED)
+    BACKEND.prepare(tmp_path)
+    assert sorted(path.name for path in config.iterdir()) == ["projects"]

@@ -67,6 +67,16 @@ def _promisor(lab: Lab) -> None:
     )(lab)
 
 
+def _worktree_config(lab: Lab) -> None:
+    _config(("core.repositoryFormatVersion", "1"), ("extensions.worktreeConfig", "true"))(lab)
+    (lab.clone / ".git" / "config.worktree").write_text(f"[core]\n\tfsmonitor = {lab.plant()}\n")
+
+
+def _conditional_include(lab: Lab) -> None:
+    write(lab.clone, {"build/more.config": f"[core]\n\tfsmonitor = {lab.plant()}\n"})
+    git(lab.clone, "config", "includeIf.gitdir/i:**.path", str(lab.clone / "build" / "more.config"))
+
+
 MISSING = "1234567890123456789012345678901234567890"
 ATTACKS: dict[str, tuple[Callable[[Lab], None], tuple[str, ...]]] = {
     "fsmonitor": (_config(("core.fsmonitor", "PLANTED")), ("status",)),
@@ -98,6 +108,19 @@ ATTACKS: dict[str, tuple[Callable[[Lab], None], tuple[str, ...]]] = {
     "ext remote": (_ext_remote, ("fetch", "origin")),
     "lazy fetch": (_promisor, ("cat-file", "-p", MISSING)),
     "signing program": (_signing, ("commit", "--allow-empty", "-m", "x")),
+    "diff driver": (_attributes("* diff=evil\n", ("diff.evil.command", "PLANTED; true")), ("diff", "HEAD")),
+    "editor": (_config(("core.editor", "PLANTED; true")), ("commit", "--allow-empty")),
+    "program of the remote": (
+        _config(("remote.origin.url", "."), ("remote.origin.uploadpack", "PLANTED; git-upload-pack")),
+        ("fetch", "origin"),
+    ),
+    "trailer command": (_config(("trailer.sign.command", "PLANTED")), ("interpret-trailers", "--trailer", "sign=x")),
+    "refs of the alternate": (
+        _config(("core.alternateRefsCommand", "PLANTED; true")),
+        ("rev-list", "--alternate-refs", "--max-count=1", "HEAD"),
+    ),
+    "configuration of the worktree": (_worktree_config, ("status",)),
+    "conditional include": (_conditional_include, ("status",)),
 }
 
 
