@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from temporalio import activity
 
 from domain import errors, tasks, triage, wire
+from domain.redaction import Redactor
 from integrations.forge.port import Forge, Label
 
 LABELS: Sequence[Label] = (
@@ -28,6 +29,7 @@ _LOST = (wire.LABEL_FAILED, wire.LABEL_CANCELLED, wire.LABEL_REJECTED)
 @dataclass(frozen=True)
 class ClaimingActivities:
     forge: Forge
+    redactor: Redactor
 
     @activity.defn(name=wire.CLAIM_ISSUE)
     async def claim_issue(self, request: tasks.ClaimIssue) -> tasks.Nothing:
@@ -38,7 +40,7 @@ class ClaimingActivities:
             request.issue, add=[wire.LABEL_IN_PROGRESS], remove=[wire.LABEL_TRIGGER, *wire.TERMINAL_LABELS]
         )
         await self.forge.assign(request.issue, await self.forge.whoami())
-        await self.forge.say(request.issue, key=STATUS_KEY, body=request.body)
+        await self.forge.say(request.issue, key=STATUS_KEY, body=self.redactor.redact(request.body))
         return tasks.Nothing()
 
     @activity.defn(name=wire.WATCH_DEPENDENCIES)

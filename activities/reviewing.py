@@ -31,7 +31,7 @@ class JudgementActivities:
         Raises:
             errors.JudgeFailed: no usable answer; the rules' triage stands.
         """
-        inputs = {"issue": str(request.issue), "title": request.title, "body": bounded(request.body, 3000)}
+        inputs = {"title": request.title, "body": bounded(request.body, 3000)}
         async with heartbeats.beating():
             return await self.judge.ask("triage", inputs, TriageAdvice, run=request.issue.workflow_id)
 
@@ -44,11 +44,8 @@ class JudgementActivities:
         """
         diff = await self.forge.diff(request.issue.repo, request.base_sha, request.head_sha)
         inputs = {
-            "issue": str(request.issue),
             "title": request.title,
             "body": bounded(request.body, 2000),
-            "base_sha": request.base_sha,
-            "head_sha": request.head_sha,
             "diff": self.redactor.redact(bounded(diff, DIFF_LIMIT)),
             "warnings": [f"{w.path}:{w.line} {w.rule}" for w in request.warnings],
         }

@@ -62,6 +62,14 @@ COMMANDS: Final = (
         _RUN,
     ),
     Entry(
+        "breakdown",
+        "cli.commands.breakdown",
+        "breakdown",
+        "Turn a spec into issues with labels and dependencies; a dry run without --apply.",
+        "fettle breakdown SPEC.md --repo acme/api",
+        _RUN,
+    ),
+    Entry(
         "devforge",
         "cli.commands.devforge",
         "devforge",

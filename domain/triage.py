@@ -6,7 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from domain import refs, wire
 
-_DEPENDS = re.compile(r"^\W*(?:depends on|blocked by|needs)\b[:\s]*(?P<list>#[\d#,\s]*(?:and\s+#\d+)?)", re.I | re.M)
+_DEPENDS = re.compile(
+    # Bounded, and never over a line end: anybody's text is read here, in a workflow task that must end soon.
+    r"^[^\w\n]{0,40}(?:depends on|blocked by|needs)\b[:\s]{0,20}(?P<list>#[\d#,\s]*(?:and\s+#\d+)?)",
+    re.I | re.M,
+)
 _AGENT_LABEL = "fettle-agent-"
 _MODEL_LABEL = "fettle-model-"
 _PRIORITY_LABEL = re.compile(r"^(?:priority|p)[-:/ ]?([1-5])$", re.I)

@@ -18,6 +18,7 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion, Workf
 from activities import admission, ci, claiming, closing, edge, merging, opening, pull_request, reviewing, starting
 from activities.agent_turn import AgentTurnActivities
 from activities.artifact_store import DirectoryStore
+from activities.breakdown import BreakdownActivities, BreakdownJudgementActivities
 from activities.hooks import HookRunner
 from activities.hosts import HostActivities, host_id
 from activities.integration import IntegrationActivities
@@ -29,7 +30,7 @@ from activities.workflow_file import WorkflowFiles
 from activities.worktree import WorktreeActivities
 from domain import fleet, refs, wire
 from domain.policy import ApprovalMode
-from domain.redaction import Redactor
+from domain.redaction import Redactor, held_in
 from integrations.agent import registry
 from integrations.forge import github_events
 from integrations.forge.connect import open_forge
@@ -86,7 +87,7 @@ async def _store(settings: Settings) -> AsyncIterator[Store]:
 
 async def run_control(settings: Settings) -> None:
     """Workflows and short activities, until SIGTERM or SIGINT."""
-    redactor = Redactor(settings.secrets())
+    redactor = Redactor(settings.secrets() | held_in(os.environ))
     logging.configure(redactor.redact, level=settings.log_level)
     async with AsyncExitStack() as stack:
         temporal = await connection.connect("control", state=settings.state_dir)
@@ -137,7 +138,7 @@ def _control_activities(
     )
     groups: Sequence[object] = (
         opening.OpeningActivities(forge, store, mode, defaults),
-        claiming.ClaimingActivities(forge),
+        claiming.ClaimingActivities(forge, redactor),
         admission.AdmissionActivities(temporal),
         PoolActivities(temporal, store),
         pull_request.PullRequestActivities(forge, redactor),
@@ -145,6 +146,7 @@ def _control_activities(
         ci.CiActivities(forge),
         merging.MergeActivities(forge),
         closing.ClosingActivities(forge, store, redactor),
+        BreakdownActivities(forge, redactor, settings.judge),
         starting.StartingActivities(
             forge, temporal, WorkflowFiles(forge, store), timedelta(seconds=settings.intake_interval_seconds)
         ),
@@ -156,7 +158,7 @@ async def run_agents(settings: Settings) -> None:
     """One agent host: claims and judgements on the shared queue, everything that needs the disk on its own."""
     agents = host_agents.backend_settings(settings)
     backends = registry.backends(agents)
-    redactor = Redactor(settings.secrets() | host_agents.keys(backends, os.environ))
+    redactor = Redactor(settings.secrets() | held_in(os.environ) | host_agents.keys(backends, os.environ))
     logging.configure(redactor.redact, level=settings.log_level)
     state = settings.host_state_dir
     async with AsyncExitStack() as stack:
@@ -178,7 +180,11 @@ async def run_agents(settings: Settings) -> None:
         leases = HostActivities(
             mirrors, settings.agent_slots, found, _open_probe(temporal), host, forge, draining, hooks
         )
-        shared = (leases, reviewing.JudgementActivities(forge, judge, redactor))
+        shared = (
+            leases,
+            reviewing.JudgementActivities(forge, judge, redactor),
+            BreakdownJudgementActivities(judge, redactor),
+        )
         disk = (
             WorktreeActivities(forge, mirrors, hooks=hooks),
             AgentTurnActivities(
@@ -228,7 +234,7 @@ async def run_agents(settings: Settings) -> None:
 
 async def run_web(settings: Settings) -> None:
     """The webhook intake, until SIGTERM or SIGINT."""
-    redactor = Redactor(settings.secrets())
+    redactor = Redactor(settings.secrets() | held_in(os.environ))
     logging.configure(redactor.redact, level=settings.log_level)
     async with AsyncExitStack() as stack:
         temporal = await connection.connect("web", state=settings.state_dir)

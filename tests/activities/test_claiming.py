@@ -8,6 +8,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.claiming import ClaimingActivities
 from domain import errors, forge, refs, tasks
+from domain.redaction import Redactor
 from integrations.forge.port import Forge
 
 REPO = refs.Repository(owner="acme", name="api")
@@ -29,7 +30,7 @@ class Issues:
 
 
 async def watch(issues: Issues, *numbers: int, waiting: int = 1) -> tasks.Dependencies:
-    activities = ClaimingActivities(cast("Forge", issues))
+    activities = ClaimingActivities(cast("Forge", issues), Redactor(frozenset()))
     request = tasks.WatchDependencies(repo=REPO, numbers=numbers, waiting=waiting)
     answer = await ActivityEnvironment().run(activities.watch_dependencies, request)
     assert isinstance(answer, tasks.Dependencies)

@@ -30,6 +30,17 @@ SMALL = limits.ProcessLimits(
 )
 """Small enough that a test reaches them soon, large enough for an interpreter."""
 
+TRY = """
+import json, os, sys
+def attempt(call):
+    try:
+        call()
+    except OSError as error:
+        return error.strerror
+    return "DONE"
+"""
+"""What attacks begin with: an error's words, or that it was done."""
+
 CELLS = [("bubblewrap", "root"), ("bubblewrap", "user"), ("user", "root"), ("none", "root"), ("none", "user")]
 """Level, and who the worker is. The level `user` needs a worker that is root."""
 

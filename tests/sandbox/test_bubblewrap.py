@@ -229,3 +229,16 @@ async def test_the_workers_interpreter_and_its_packages_can_be_called(cell: cell
         cell.spec(("bash", "-c", "python3 -c 'import sys, pydantic; print(sys.prefix)'"), env={"PATH": path})
     )
     assert done.stdout.strip() == sys.prefix, done.stderr
+
+
+async def test_temporary_files_have_a_size(cell: cells.Cell) -> None:
+    code = (
+        cells.TRY
+        + """
+def fill(place):
+    for number in range(20):
+        with open(f"{place}/{number}", "wb") as file: file.write(b"x" * (1 << 20))
+print(json.dumps([attempt(lambda p=p: fill(p)) for p in ("/tmp", "/var/tmp", "/dev/shm", os.environ["TMPDIR"])]))
+"""
+    )
+    assert (await cell.run(code)).json == ["No space left on device"] * 4
