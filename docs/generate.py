@@ -42,6 +42,7 @@ _COMPUTED: Final = {
 }
 """Defaults that follow from something else."""
 
+_CLIS: Final = ("codex", "gemini", "kimi", "opencode")
 _WORDS: Final = {
     "state_dir": "Where everything of this installation lies that has no place of its own.",
     "artifacts_dir": "Transcripts, diffs and logs of the runs. Every agent host and every reader needs the same one.",
@@ -55,6 +56,10 @@ _WORDS: Final = {
     "web_host": "Address on which the web worker listens.",
     "intake_interval_seconds": "How often each repository is searched for labelled issues.",
     "log_level": "Least level that is logged.",
+    **{f"{name}.program": "The CLI's program, in the PATH of the agent host or as an absolute path." for name in _CLIS},
+    "codex.request_retries": "The CLI's own retries of a model request.",
+    "kimi.context_tokens": "Size of the model's context, in tokens.",
+    "sandbox_memory_mebibytes": "Memory of one run's confined processes, where the host has cgroups.",
     "forge.kind": "Which API the forge speaks.",
     "forge.api_url": "Base address of the forge's API.",
     "forge.token": "Token that acts for Fettle. Either this or an app.",
@@ -144,15 +149,20 @@ def filled(text: str, tables: dict[str, str]) -> str:
 # --- settings and policy -------------------------------------------------------------------------------------------
 
 
+_SECTIONS: Final = frozenset({"forge", "codex", "gemini", "kimi", "opencode"})
+"""Settings that are a table of their own in the file."""
+
+
 def settings_table() -> str:
     rows = []
     for key, field, meaning in _fields(settings.Settings):
-        if key == "forge":
-            for inner, inner_field, said in _fields(settings.ForgeConnection):
-                rows.append(_setting(f"forge.{inner}", inner_field, said))
+        section = field.annotation
+        if key in _SECTIONS and isinstance(section, type) and issubclass(section, pydantic.BaseModel):
+            rows += [_setting(f"{key}.{inner}", inner_field, said) for inner, inner_field, said in _fields(section)]
         else:
             rows.append(_setting(key, field, meaning))
-    assert all(row[4] for row in rows), "a setting has no meaning: give it a docstring, or a line in _WORDS"
+    silent = [row[0] for row in rows if not row[4]]
+    assert not silent, f"settings without a meaning: {silent}: give them a docstring, or a line in _WORDS"
     return _table(("key in `fettle.toml`", "environment variable", "accepted", "default", "meaning"), rows)
 
 

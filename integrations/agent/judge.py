@@ -110,7 +110,7 @@ class ClaudeJudge:
         def make(home: Path) -> port.Command:
             backend.prepare(home)
             argv = [self.settings.program, "-p", "--output-format", "json", "--json-schema", schema]
-            argv += ["--permission-mode", "default", "--setting-sources", "", "--strict-mcp-config"]
+            argv += ["--permission-mode", "default", "--setting-sources", "user", "--strict-mcp-config"]
             argv += ["--no-session-persistence", "--disallowedTools", _NO_TOOLS]
             if self.model:
                 argv += ["--model", self.model]
