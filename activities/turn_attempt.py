@@ -148,7 +148,8 @@ class Attempt:
         if not resume and corrected:
             return await self._run(fence, log, resume=True, interrupted=True)
         if resume and corrected is False:
-            self._progress.session = self._progress.session.model_copy(update={"id": self._backend.new_session().id})
+            fresh = {"id": self._backend.new_session().id, "archive": None}
+            self._progress.session = self._progress.session.model_copy(update=fresh)
             return await self._run(fence, log, resume=False, interrupted=True)
         return verdict, ended
 
@@ -274,7 +275,7 @@ class Attempt:
     async def _keep_every(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
-            if self._dirty:
+            if self._dirty or (self._keeper and await self._keeper.has_news(self._progress.session)):
                 try:
                     await process.uncancelled(self._keep())
                 except errors.LeaseLost as lost:

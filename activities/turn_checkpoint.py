@@ -104,7 +104,6 @@ class Keeper:
         self._home = home
         self._cwd = cwd
         self._signature = ""
-        self._archive: artifacts.ArtifactRef | None = None
         self._one_at_a_time = asyncio.Lock()
 
     async def keep(self, progress: agent.Progress, *, finished: bool, seconds: float) -> turn_wip.Kept:
@@ -120,6 +119,11 @@ class Keeper:
         async with self._one_at_a_time:
             return await self._keep(progress, finished=finished, seconds=seconds)
 
+    async def has_news(self, session: agent.Session) -> bool:
+        """Whether the conversation has changed since it was kept."""
+        found = await asyncio.to_thread(self._signature_of, session)
+        return bool(found) and found != self._signature
+
     async def _keep(self, progress: agent.Progress, *, finished: bool, seconds: float) -> turn_wip.Kept:
         run, turn = self._request.run, self._request.round
         session = progress.session
@@ -131,15 +135,17 @@ class Keeper:
             raise errors.LeaseLost(
                 f"turn {turn} of {run} is this host's, another host is at a later one: nothing is kept of it"
             )
+        if progress.session.id != session.id:  # the CLI has named it meanwhile, or it was begun anew
+            return kept
+        archive = session.archive
         if packed is not None:
-            signature, data = packed
-            self._archive = await self._checkpoints.store.put(
+            self._signature, data = packed
+            archive = await self._checkpoints.store.put(
                 artifact_store.run_key(run, f"session-turn-{turn}.tar.gz"), data, f"{session.backend} conversation"
             )
-            self._signature = signature
         progress.session = session.model_copy(
             update={
-                "archive": self._archive or session.archive,
+                "archive": archive,
                 "cwd": str(self._cwd),
                 "config_dir": str(self._backend.config_dir(self._home)),
             }
@@ -157,6 +163,9 @@ class Keeper:
             ),
         )
         return kept
+
+    def _signature_of(self, session: agent.Session) -> str:
+        return turn_sessions.signature(self._home, self._backend.session_files(self._home, session))
 
     def _packed(self, session: agent.Session) -> tuple[str, bytes] | None:
         """The archive, when the conversation has changed since the last one. Blocking."""

@@ -8,11 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from activities import artifact_store, rooms
 from domain import agent, errors
 from integrations.agent import port
 from sandbox import process
 
+_log = structlog.stdlib.get_logger(__name__)
 _SECONDS = 20.0
 _MOST_BYTES = 16_000
 _CALLS = 20
@@ -39,9 +42,14 @@ async def read(confinement: rooms.Confinement, room: rooms.Room, worktree: Path)
         spec = confinement.spec(port.Command(argv), room, worktree, (), grace_seconds=1)
         try:
             done = await process.capture(spec, seconds=_SECONDS, most=_MOST_BYTES)
-        except errors.AgentUnavailable:
+        except errors.AgentUnavailable as failure:
+            _log.warning("an agent is not told what is true in its clone", because=str(failure))
             return Facts()
         if done.status.exit_code != 0:
+            why = done.stderr.decode("utf-8", "replace")[-300:]
+            _log.warning(
+                "an agent is not told what is true in its clone", git=argv[1], ended=str(done.status), said=why
+            )
             return Facts()
         answers.append(done.stdout.decode("utf-8", "replace").rstrip())
     return Facts(known=True, last_commit=answers[0], uncommitted=answers[1])

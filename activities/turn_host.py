@@ -31,5 +31,5 @@ class Host:
     checkpoints: turn_checkpoint.Checkpoints | None = None
     way_out: egress.Egress | None = None
     hooks: HookRunner | None = None
-    checkpoint_seconds: float = 30
+    checkpoint_seconds: float = 60
     drain_seconds: float = 0

@@ -197,7 +197,11 @@ def turn_request(state: State, session: agent.Session, *, resume: bool) -> agent
         resume=resume,
         model=state.grant.model if state.grant else state.model,
         worktree=state.worktree.path,
-        limits=agent.Limits(silence_seconds=state.policy.silence_seconds, total_seconds=state.policy.turn_seconds),
+        limits=agent.Limits(
+            silence_seconds=state.policy.silence_seconds,
+            total_seconds=state.policy.turn_seconds,
+            cost_usd=state.grant.room_usd if state.grant else None,
+        ),
         autonomy=state.policy.autonomy,
         allowed_tools=state.policy.allowed_tools,
         ask_tools=state.policy.ask_tools,

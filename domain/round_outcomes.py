@@ -53,6 +53,12 @@ def after_grant(state: State, asked: pool.BeginTurn, answer: pool.Answer) -> Non
         state.session = None
 
 
+def unfinished_turn(asked: pool.BeginTurn, grant: pool.Answer, state: State) -> pool.EndTurn:
+    """A granted turn that the round gives up. One that never began costs nothing."""
+    began = state.turns >= asked.round
+    return pool.EndTurn.failed(asked, grant, error_type="Cancelled", session=state.session, began=began)
+
+
 def after_settlement(state: State) -> None:
     state.asked = state.grant = state.turn_end = None
 

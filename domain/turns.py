@@ -121,7 +121,10 @@ def begin(state: State, asked: BeginTurn, now: datetime) -> Answer:
     if takes_a_place_in_line(state, asked, answer):
         state.line.join(asked, group, now)
         return answer
-    if answer.verdict is not Verdict.GO or any(lease.turn == asked.turn for lease in state.leases):
+    if answer.verdict is not Verdict.GO:
+        return answer
+    if (held := state.lease(answer.turn)) is not None:
+        held.expires_at = now + _life(asked)
         return answer
     for older in [x for x in state.leases if (x.run, x.type) == (asked.run, asked.type) and x.round == asked.round]:
         _close(state, older, None, now)  # the run tries this round again, so it has lost the earlier try
@@ -142,7 +145,7 @@ def begin(state: State, asked: BeginTurn, now: datetime) -> Answer:
         reserved_usd=answer.reserved_usd,
         sums=budget.keys(asked.run, asked.run_id, asked.repo, asked.issue, now),
         since=now,
-        expires_at=now + _ATTEMPTS * (timedelta(seconds=asked.turn_seconds) + _ATTEMPT_MORE) + EXTRA_LIFE,
+        expires_at=now + _life(asked),
         warning=answer.sentence,
     )
     state.leases = (*state.leases, lease)
@@ -299,6 +302,10 @@ def _busy(state: State, asked: BeginTurn, choice: roster.Choice, now: datetime) 
     if state.line.lets_pass(asked, choice.group, free, now):
         return None
     return f"{names}: a free place is for one of {len(state.line.ahead(asked, choice.group))} turns that came earlier"
+
+
+def _life(asked: BeginTurn) -> timedelta:
+    return _ATTEMPTS * (timedelta(seconds=asked.turn_seconds) + _ATTEMPT_MORE) + EXTRA_LIFE
 
 
 def _granted(state: State, lease: Lease) -> Answer:

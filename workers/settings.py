@@ -167,7 +167,7 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(default=0, ge=0, le=86400)
     """How long the turns of an agent host may go on when it is told to stop. 0: they are interrupted and kept at once,
     and continued by the next start or by another host."""
-    checkpoint_seconds: float = Field(default=30, ge=1, le=3600)
+    checkpoint_seconds: float = Field(default=60, ge=1, le=3600)
     """How often the work and the conversation of a turn that goes on are kept where another host finds them."""
     intake_interval_seconds: float = Field(default=30, ge=1, le=86400)
     ci_poll_seconds: float = Field(default=180, ge=1, le=86400)

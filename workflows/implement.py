@@ -59,6 +59,7 @@ class ImplementWorkflow:
             await self._give_back(over=exceptions.is_cancelled_exception(stop))
             await workflow.wait_condition(workflow.all_handlers_finished)
             raise
+        await self._give_turn_back()
         await self._give_back(over=False)
         await workflow.wait_condition(workflow.all_handlers_finished)
         return implement.result(self._state)
@@ -88,6 +89,8 @@ class ImplementWorkflow:
             round_outcomes.failed(self._state, step, str(kind), watching.error_message(error))
 
     async def _await_release(self) -> None:
+        """A hold may last for days: a turn that was granted and not begun is somebody else's meanwhile."""
+        await self._give_turn_back()
         await workflow.wait_condition(lambda: not self._state.held)
 
     async def _claim_host(self) -> None:
@@ -209,13 +212,12 @@ class ImplementWorkflow:
             )
 
     async def _give_turn_back(self) -> None:
-        """A round that is stopped settles the turn it had; the pool finds what this misses when the run has ended."""
+        """Settle a turn that was granted and is not going to end by itself; the pool finds what this misses when the
+        run has ended."""
         state = self._state
         if state.asked is None or state.grant is None:
             return
-        end = state.turn_end or pool.EndTurn.failed(
-            state.asked, state.grant, error_type="Cancelled", session=state.session
-        )
+        end = state.turn_end or round_outcomes.unfinished_turn(state.asked, state.grant, state)
         ending = asyncio.create_task(self._end_turn(end))
         try:
             try:
@@ -224,9 +226,11 @@ class ImplementWorkflow:
                 await ending
         except exceptions.FailureError as error:
             workflow.logger.warning("turn %s could not be given back: %s", end.turn, error)
+        round_outcomes.after_settlement(state)
 
     async def _await_handback(self) -> None:
         """The worktree and the session are a person's. The lease stays: nobody else gets the disk."""
+        await self._give_turn_back()
         self._state.theirs = True
         await workflow.wait_condition(lambda: not self._state.taken_over_by or self._state.held)
         self._state.theirs = False

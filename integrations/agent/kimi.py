@@ -12,6 +12,7 @@ name. `ask_tools` make it plan first (see `wording`).
 
 import json
 import re
+import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ _OLD: Final = "--print"
 """A switch of the Python program only."""
 _KEY: Final = "KIMI_API_KEY"
 _MODEL: Final = "fettle"
+_PACKAGES: Final = "node_modules"
 _ONE_PIPE: Final = 'exec "$0" "$@" 2>&1'
 _COMMANDS: Final = ("Bash",)
 _WRITING: Final = (
@@ -130,7 +132,8 @@ class KimiBackend:
         # Both anew for every process: the agent could have rewritten them.
         files.replace(own / "config.toml", self._configuration(request, access).encode())
         files.replace(own / "mcp.json", _mcp(request).encode())
-        argv = ["sh", "-c", _ONE_PIPE, found.path or self.settings.program, "--output-format", "stream-json"]
+        program = str(Path(found.path).resolve()) if found.path else self.settings.program
+        argv = ["sh", "-c", _ONE_PIPE, program, "--output-format", "stream-json"]
         argv += ["--prompt", self._words(request, own)]
         conversation = self.transcript(home, request.session) if request.resume else None
         if conversation is not None:
@@ -143,7 +146,7 @@ class KimiBackend:
         }
         if access is not None:
             env[_KEY] = access.placeholder
-        return port.Command(tuple(argv), env)
+        return port.Command(tuple(argv), env, reads=_behind_the_shell(Path(program)))
 
     def parse(self, line: bytes) -> list[agent.Event]:
         return kimi_stream.parse(line)
@@ -187,6 +190,16 @@ class KimiBackend:
             f"disabled = [{', '.join(map(_toml, _disabled(request)))}]",
         ]
         return "\n".join(lines) + "\n"
+
+
+def _behind_the_shell(program: Path) -> tuple[Path, ...]:
+    """What a sandbox has to show beside the shell that joins the streams: the program's package, and its Node."""
+    if not program.is_absolute():
+        return ()
+    parts = program.parts
+    package = Path(*parts[: parts.index(_PACKAGES) + 1]) if _PACKAGES in parts else program
+    node = shutil.which("node") if program.suffix in {".js", ".mjs"} else None
+    return (package, Path(node)) if node else (package,)
 
 
 def _model(wanted: str) -> str:

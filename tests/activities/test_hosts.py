@@ -169,3 +169,51 @@ async def test_release_removes_the_worktree_and_its_refs(tmp_path: Path, runs: R
     assert not lab.clone.parent.exists()
     assert names.run_slug(RUN) not in git(lab.source.path, "for-each-ref")
     assert (await lab.prepare()).resumed_from_push
+
+
+async def test_a_named_host_leases_under_its_name_and_tells_its_runs(tmp_path: Path, runs: Runs) -> None:
+    mirrors = mirror.Mirrors.under(tmp_path / "state")
+    host = hosts.HostActivities(mirrors, 1, {"claude": "2.1"}, runs.is_open, name="fettle-agents-0")
+    lease = await _claim(host, "issue/a/b/1")
+    assert (lease.host_id, lease.queue) == ("fettle-agents-0", "fettle-host/fettle-agents-0")
+    [leased] = host.leased()
+    assert (leased.run, leased.backend, leased.since is not None) == ("issue/a/b/1", "claude", True)
+
+
+async def test_a_host_that_is_about_to_stop_takes_no_run(tmp_path: Path, runs: Runs) -> None:
+    mirrors = mirror.Mirrors.under(tmp_path / "state")
+    host = hosts.HostActivities(mirrors, 1, {"claude": ""}, runs.is_open, draining=lambda: True)
+    with pytest.raises(errors.HostFull, match="about to stop"):
+        await _claim(host, "issue/a/b/1")
+
+
+async def test_disks_have_ids_of_their_own(tmp_path: Path) -> None:
+    assert hosts.disk_id(tmp_path / "one") == hosts.disk_id(tmp_path / "one") != hosts.disk_id(tmp_path / "two")
+
+
+async def test_release_removes_the_work_in_progress_that_this_host_moved_last(tmp_path: Path, runs: Runs) -> None:
+    lab = Lab(tmp_path)
+    ref = names.wip_ref(RUN)
+    await lab.prepare()
+    one = hosts.HostActivities(lab.mirrors, 1, {"claude": ""}, runs.is_open, forge=lab.forge)  # type: ignore[arg-type]  # see Lab
+    elsewhere = lab.host(tmp_path / "other-host")
+    await lab.prepare(mirrors=elsewhere)
+    taken = git(lab.bare, "rev-parse", ref)
+    await _release(one, RUN)
+    assert git(lab.bare, "rev-parse", ref) == taken, "it was another host's"
+    two = hosts.HostActivities(elsewhere, 1, {"claude": ""}, runs.is_open, forge=lab.forge)  # type: ignore[arg-type]  # see Lab
+    await _release(two, RUN, remove_worktree=False)
+    assert git(lab.bare, "rev-parse", ref) == taken, "the run goes on"
+    await _release(two, RUN)
+    assert git(lab.bare, "for-each-ref", "--format=%(refname)", "refs/fettle") == ""
+
+
+async def test_a_forge_that_is_down_does_not_keep_a_slot(tmp_path: Path, runs: Runs) -> None:
+    lab = Lab(tmp_path)
+    await lab.prepare()
+    host = hosts.HostActivities(lab.mirrors, 1, {"claude": ""}, runs.is_open, forge=lab.forge)  # type: ignore[arg-type]  # see Lab
+    await _claim(host, RUN)
+    lab.bare.rename(lab.bare.with_name("away.git"))
+    await _release(host, RUN)
+    assert _leases(host) == set()
+    assert not lab.clone.exists()

@@ -1,6 +1,8 @@
 """A turn goes on where another host finds it: the same conversation, the same work, each step once."""
 
 import asyncio
+import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ STEPS: list[dict[str, Any]] = [
     {"append": {"path": "log", "content": "three\n"}},
     {"commit": {"message": "Three"}},
 ]
+MIDDLE = 5
+"""Steps before the wait."""
 PARTITION = activity.ActivityCancellationDetails(timed_out=True)
 
 
@@ -40,14 +44,10 @@ def hosts(tmp_path: Path) -> tuple[Host, Host]:
 
 async def noted(host: Host, wanted: Callable[[turn_checkpoint.Note], bool]) -> turn_checkpoint.Note:
     """Wait for a checkpoint; it is written by another task, to a file."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while (note := host.note()) is None or not wanted(note):  # noqa: ASYNC110 - see above
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
         return note
-
-
-def in_the_middle(note: turn_checkpoint.Note) -> bool:
-    return note.progress.cost_usd == 0.25 and bool(note.progress.wip_sha)
 
 
 async def lost_in_the_middle(host: Host, **more: Any) -> None:
@@ -56,14 +56,26 @@ async def lost_in_the_middle(host: Host, **more: Any) -> None:
     environment = Environment()
     running = asyncio.create_task(environment.run(host.activities(**more).run_agent, host.request()))
     await file_at(host.worktree / "log")
-    await noted(host, lambda note: in_the_middle(note) and shown(host, note).endswith("two"))
+    await noted(host, lambda note: remembered(host, note) == MIDDLE and shown(host, note) == "one\ntwo")
     environment.cancel(PARTITION)
     with pytest.raises(asyncio.CancelledError):
         await running
 
 
+def remembered(host: Host, note: turn_checkpoint.Note) -> int:
+    """Steps that the kept conversation knows to be done."""
+    archive = note.progress.session.archive
+    if archive is None:
+        return 0
+    with tarfile.open(host.lab.root / "artifacts" / archive.key) as packed:
+        file = packed.extractfile(packed.getmembers()[0])
+        assert file is not None
+        return int(json.loads(file.read())["turns"][-1]["done"])
+
+
 def shown(host: Host, note: turn_checkpoint.Note) -> str:
-    return git(host.lab.bare, "show", f"{note.progress.wip_sha}:log", check=False)
+    """The file as the kept work has it."""
+    return git(host.lab.bare, "show", f"{note.progress.wip_sha}:log", check=False) if note.progress.wip_sha else ""
 
 
 async def test_another_host_continues_the_conversation_and_the_work(hosts: tuple[Host, Host]) -> None:

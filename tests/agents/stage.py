@@ -101,6 +101,15 @@ class Stage:
         assert not done.timed_out
         return self.ended(request, done.status, done.stdout, done.stderr)
 
+    @asynccontextmanager
+    async def started(self, request: agent.TurnRequest) -> AsyncIterator[process.ConfinedProcess]:
+        """The process of a turn, for a test that reads, or ends, it itself; nothing of it is left afterwards."""
+        running = await process.ConfinedProcess.start(self.spec(request))
+        try:
+            yield running
+        finally:
+            await running.close(0)
+
     def ended(self, request: agent.TurnRequest, status: process.Status, stdout: bytes, stderr: bytes) -> Ended:
         events = tuple(event for line in stdout.split(b"\n") for event in self.backend.parse(line))
         code = turn_process.exit_code_of(status)

@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -23,20 +21,11 @@ LOOP = "echo begun > begun; while [ ! -e go ]; do sleep 0.05; done; echo late > 
 """A command in flight: it says that it has begun, and goes on until it is told to end."""
 
 
-@asynccontextmanager
-async def started(stage: Stage, request: agent.TurnRequest) -> AsyncIterator[process.ConfinedProcess]:
-    running = await process.ConfinedProcess.start(stage.spec(request))
-    try:
-        yield running
-    finally:
-        await running.close(0)
-
-
 async def ended_by(stage: Stage, request: agent.TurnRequest, number: int, ready: str) -> Ended:
     """Play until the file `ready` is in the worktree (or, without one, until the model was asked), then send a signal
     to the program alone."""
     spec = stage.spec(request)
-    async with started(stage, request) as running:
+    async with stage.started(request) as running:
         kept = bytearray()
 
         async def read() -> process.Status:

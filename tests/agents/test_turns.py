@@ -8,7 +8,7 @@ import pytest
 
 from domain import agent, errors
 from integrations.agent import port
-from tests.agents import model_server
+from tests.agents import clis, model_server
 from tests.agents import stage as stages
 from tests.agents.model_server import Cut, Failure, Stall, say
 from tests.agents.stage import Stage
@@ -74,15 +74,38 @@ async def test_each_turn_counts_its_own_usage_and_cost_once(stage: Stage) -> Non
 
 
 async def test_a_line_of_more_than_a_mebibyte_is_read_whole(stage: Stage) -> None:
-    """Not as Claude's last words: its older release ends before a full pipe has taken all of them."""
+    """Claude prints it in the middle of its turn and waits until it was read; see the next test for why."""
     text = "x" * 1_200_000
-    large = [stage.write("a.txt", text), say("Done.")] if stage.cli.program == "claude" else [say(text)]
+    claude = stage.cli.program == "claude"
+    wait = stage.shell("while [ ! -e read ]; do sleep 0.05; done")
+    large = [stage.write("a.txt", text), wait, say("Done.")] if claude else [say(text)]
     stage.model.script(*large)
-    ended = await stage.play(stage.request())
+    request, kept, longest = stage.request(), bytearray(), 0
+    async with stage.started(request) as running:
+        async for each in running.lines(kept.extend):
+            longest = max(longest, len(each))
+            if longest > len(text):
+                (stage.host.worktree / "read").touch()
+        ended = stage.ended(request, await running.wait(), bytes(kept), b"")
     assert ended.verdict.outcome is agent.Outcome.FINISHED
-    assert max(map(len, ended.stdout.split(b"\n"))) > len(text)
+    assert longest > len(text)
     assert text in (stage.file("a.txt"), ended.verdict.summary)
     stage.quiet(len(large))
+
+
+@pytest.mark.parametrize("claude", [clis.CLAUDE_OLD], ids=str, indirect=True)
+async def test_last_words_that_the_old_claude_lost_are_no_success(claude: Stage) -> None:
+    """It ends with 0 before a full pipe has taken all it printed, its result line among it."""
+    claude.model.script(say("x" * 1_200_000))
+    request, kept = claude.request(), bytearray()
+    async with claude.started(request) as running:
+        status = await running.wait()  # nothing is read before it has ended
+        async for _ in running.lines(kept.extend):
+            pass
+    ended = claude.ended(request, status, bytes(kept), b"")
+    assert ended.exit_code == 0
+    assert (ended.verdict.outcome, ended.verdict.cost_usd) == (agent.Outcome.PROTOCOL_ERROR, None)
+    claude.quiet(1)
 
 
 async def test_a_rate_limit_that_passes_is_waited_out_inside_the_turn(stage: Stage) -> None:

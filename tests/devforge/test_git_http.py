@@ -56,6 +56,20 @@ async def test_the_refs_of_pull_requests_are_read_only(repository: world.Reposit
     assert await repository.work.git("rev-parse", "FETCH_HEAD") == sha
 
 
+async def test_a_name_space_of_ones_own_is_no_branch_and_nothing_follows_from_it(repository: world.Repository) -> None:
+    sha = await repository.work.branch("change", {"new.py": ""})
+    branches = {branch["name"] for branch in await repository.bot.get(f"{repository.path}/branches")}
+    later = await repository.work.commit({"later.py": ""})
+    await repository.work.git("push", "--quiet", "origin", f"{later}:refs/tool/work")
+    assert await repository.work.git("ls-remote", "origin", "refs/tool/*") == f"{later}\trefs/tool/work"
+    assert {branch["name"] for branch in await repository.bot.get(f"{repository.path}/branches")} == branches
+    assert (await repository.bot.get(f"{repository.path}/commits/{later}/check-runs"))["total_count"] == 0
+    both = ("push", "--atomic", "origin", f"--force-with-lease=refs/tool/work:{sha}")
+    said = await repository.work.git(*both, f"{sha}:refs/tool/work", f"{later}:refs/heads/other", ok=False)
+    assert "stale info" in said
+    assert "other" not in {branch["name"] for branch in await repository.bot.get(f"{repository.path}/branches")}
+
+
 async def test_a_stale_lease_is_refused(repository: world.Repository) -> None:
     seen = await repository.work.branch("change", {"new.py": "1"})
     moved = await repository.work.branch("change", {"new.py": "2"}, "change")

@@ -57,6 +57,14 @@ def test_asking_again_is_answered_with_the_same_grant() -> None:
     assert (again.turn, again.reserved_usd, len(state.leases)) == (first.turn, first.reserved_usd, 1)
 
 
+def test_asking_again_renews_the_reservation() -> None:
+    state = turns.State()
+    turns.begin(state, ask(), NOW)
+    before = state.leases[0].expires_at
+    turns.begin(state, ask(), NOW + timedelta(hours=1))
+    assert state.leases[0].expires_at == before + timedelta(hours=1)
+
+
 def test_a_turn_that_is_settled_may_be_asked_for_anew_under_another_key() -> None:
     state = turns.State()
     first = turns.begin(state, ask(), NOW)

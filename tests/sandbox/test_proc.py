@@ -1,6 +1,8 @@
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from sandbox import proc
@@ -25,3 +27,36 @@ def test_processes_are_found_by_where_they_work(tmp_path: Path) -> None:
     finally:
         for each in started:
             each.communicate(timeout=20)
+
+
+def test_a_stopped_program_is_found_below_its_wrappers_and_a_stopped_job_of_it_is_not() -> None:
+    script = "sh -c 'sleep 60 & sleep 61 & echo $! ; wait' & echo $! ; wait"
+    wrapper = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True)
+    try:
+        assert wrapper.stdout
+        program, job = (proc.identity(int(wrapper.stdout.readline())) for _ in range(2))
+        assert program is not None
+        assert job is not None
+        assert proc.parent(job.pid) == program.pid
+        assert proc.parent(program.pid) == wrapper.pid
+        assert proc.stopped_under(wrapper.pid) is None
+        os.kill(job.pid, signal.SIGSTOP)
+        _until_state(job.pid, "T")
+        assert proc.stopped_under(wrapper.pid) is None
+        os.kill(program.pid, signal.SIGSTOP)
+        _until_state(program.pid, "T")
+        assert proc.stopped_under(wrapper.pid) == program
+    finally:
+        for each in proc.tree(wrapper.pid):
+            proc.send(each, signal.SIGKILL)
+        wrapper.kill()
+        wrapper.communicate(timeout=20)
+    assert proc.stopped_under(wrapper.pid) is None
+    assert proc.parent(wrapper.pid) == 0
+
+
+def _until_state(pid: int, state: str) -> None:
+    until = time.monotonic() + 10
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != state:
+        assert time.monotonic() < until
+        time.sleep(0.01)

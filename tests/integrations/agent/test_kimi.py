@@ -83,6 +83,21 @@ def test_both_streams_of_the_program_share_a_pipe_and_no_shell_stays(tmp_path: P
     assert done.stdout.endswith("--prompt|Fix 'it' $(now)|")
 
 
+def test_a_sandbox_is_told_of_the_package_behind_the_shell(tmp_path: Path) -> None:
+    package = tmp_path / "lib" / "node_modules"
+    program = package / "kimi" / "dist" / "main.mjs"
+    link = tmp_path / "bin" / "kimi"
+    for path in (program, link):
+        path.parent.mkdir(parents=True)
+    program.write_text("#!/usr/bin/env node\n")
+    link.symlink_to(program)
+    command = BACKEND.command(request(tmp_path), tmp_path / "home", port.Discovery(path=str(link)))
+    assert command.argv[3] == str(program), "what it imports is beside it, and not beside the link"
+    assert command.reads[0] == package
+    native = BACKEND.command(request(tmp_path), tmp_path / "home", port.Discovery(path="/opt/kimi/bin/kimi"))
+    assert native.reads == (Path("/opt/kimi/bin/kimi"),)
+
+
 def test_every_session_has_a_home_and_the_newest_conversation_in_it_is_resumed(tmp_path: Path) -> None:
     home = tmp_path / "home"
     session = agent.Session(backend="kimi", id=SESSION)

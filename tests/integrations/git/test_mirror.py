@@ -165,3 +165,30 @@ async def test_token_is_not_sent_after_a_redirect(lab: Lab, tmp_path: Path) -> N
         with pytest.raises(errors.GitFailed):
             await lab.source.fetch(over_http)
     assert [given for given in thief.authorizations if given] == []
+
+
+async def test_several_refs_are_moved_together_or_not_at_all(lab: Lab, remote: mirror.Remote) -> None:
+    await lab.source.fetch(remote)
+    mine = "refs/tool/mine"
+    await lab.source.move(remote, mirror.Move(mine, lab.first, ""))
+    assert await lab.source.resolve(mine) == lab.first
+    theirs = lab.push({"theirs.txt": "x\n"}, branch="topic")
+    both = (mirror.Move(f"refs/heads/{BRANCH}", lab.first, ""), mirror.Move(mine, "", theirs))
+    with pytest.raises(errors.RefMoved, match="refs/tool/mine"):
+        await lab.source.move(remote, *both)
+    assert lab.tip() == ""
+    both = (both[0], mirror.Move(mine, "", lab.first))
+    await lab.source.move(remote, *both)
+    assert (lab.tip(), await lab.source.resolve(mine)) == (lab.first, "")
+    assert await lab.source.remote_refs(remote, mine, "refs/heads/main") == {"refs/heads/main": lab.first}
+    await lab.source.move(remote, *both)  # a lost answer is asked for again
+
+
+async def test_a_folder_of_refs_is_fetched_when_it_is_asked_for(lab: Lab, remote: mirror.Remote) -> None:
+    git(lab.person, "push", "--quiet", "origin", "HEAD:refs/tool/a/work", "HEAD:refs/tool/b/work")
+    await lab.source.fetch(remote, folders=("refs/tool/a/",))
+    assert await lab.source.resolve("refs/tool/a/work") == lab.first
+    assert await lab.source.resolve("refs/tool/b/work") == ""
+    git(lab.person, "push", "--quiet", "origin", ":refs/tool/a/work")
+    await lab.source.fetch(remote, folders=("refs/tool/a/",))
+    assert await lab.source.resolve("refs/tool/a/work") == ""

@@ -1,0 +1,110 @@
+"""Record histories of generation 2 for the replay test: `python -m tests.workflows.record_turns`.
+
+As with `tests.workflows.record`, a recording that exists is never overwritten, and new scenarios add files.
+"""
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from typing import Final
+
+from temporalio.testing import WorkflowEnvironment
+
+from domain import agent, errors, implement, refs, run, wire
+from domain.policy import ApprovalMode, RepositoryPolicy
+from tests.workflows import installation, record
+from tests.workflows.installation import Installation
+from tests.workflows.record import Recorded
+from tests.workflows.runs import Run, eventually
+from tests.workflows.world import Turn, World
+
+_ASKED: Final = agent.Question(id="toolu_1", tool="Bash", text="git push --force")
+
+
+def _of(started: Run) -> Recorded:
+    return {"issue": started.issue.workflow_id, "implement": started.child.id}
+
+
+async def _started(fettle: Installation, world: World) -> Run:
+    return await fettle.start(world.issue(1, "Fix the totals"))
+
+
+async def reserved_turns(fettle: Installation) -> Recorded:
+    """A turn that ends at its limit, and the one that goes on."""
+    world = fettle.world("totals")
+    world.policy = RepositoryPolicy(verify_command="make test")
+    world.turns[1] = deque([Turn(limited=True, cost_usd=0.2), Turn(cost_usd=0.5)])
+    started = await _started(fettle, world)
+    await started.ended()
+    return {**_of(started), "fleet": refs.FLEET_WORKFLOW_ID}
+
+
+async def action_answered(fettle: Installation) -> Recorded:
+    world = fettle.world("totals")
+    world.turns[1] = deque([Turn(files={}, asks=_ASKED)])
+    started = await _started(fettle, world)
+    await started.until(lambda s: s.hold is not None and s.hold.kind is run.HoldKind.ACTION_APPROVAL)
+    await started.update(wire.DECIDE, run.Decision(by="ann", action=_ASKED.id))
+    await started.ended()
+    return _of(started)
+
+
+async def quota_waited_for(fettle: Installation) -> Recorded:
+    world = fettle.world("totals")
+    world.backend = "claude"
+    world.turns[1] = deque([Turn(error=errors.QuotaExhausted("come back later", retry_after=timedelta(seconds=3)))])
+    started = await _started(fettle, world)
+    await started.ended()
+    return _of(started)
+
+
+async def taken_over(fettle: Installation) -> Recorded:
+    """Without waiting for the turn, and again at the gate."""
+    world = fettle.world("totals")
+    world.mode = ApprovalMode.REVIEW_MERGE
+    stop = world.stop(wire.RUN_AGENT)
+    started = await _started(fettle, world)
+    await stop.reached.wait()
+    await started.update(wire.TAKE_OVER, run.TakeoverRequest(by="ann", now=True))
+    await _theirs(started)
+    await started.update(wire.HAND_BACK, implement.Handback(by="ann", note="nothing yet"))
+    await started.at_gate()
+    first = started.child
+    execution = (await first.describe()).run_id
+    await started.update(wire.TAKE_OVER, run.TakeoverRequest(by="ann"))
+    await eventually(first.describe, lambda d: d.run_id != execution)
+    await _theirs(started)
+    await started.update(wire.HAND_BACK, implement.Handback(by="ann"))
+    await started.handle.cancel(reason="cancelled by ann: not needed")
+    await started.cancelled()
+    return _of(started)
+
+
+async def _theirs(started: Run) -> None:
+    async def look() -> implement.State:
+        state: implement.State = await started.child.query(wire.SNAPSHOT, result_type=implement.State)
+        return state
+
+    await eventually(look, lambda s: s.theirs)
+
+
+SCENARIOS: Final[Mapping[str, Callable[[Installation], Awaitable[Recorded]]]] = {
+    scenario.__name__.replace("_", "-"): scenario
+    for scenario in (reserved_turns, action_answered, quota_waited_for, taken_over)
+}
+
+
+async def main() -> None:
+    async with (
+        await WorkflowEnvironment.start_local(**installation.server()) as env,
+        installation.installed(await installation.connect(env)) as fettle,
+    ):
+        for name, scenario in SCENARIOS.items():
+            for path in await record.record(fettle.temporal, name, await scenario(fettle)):
+                sys.stdout.write(f"{path.relative_to(record.FOLDER)}\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
