@@ -14,7 +14,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
 from domain import run, steps
-from tests.workflows import record
+from tests.workflows import record, record_breakdown, record_turns
 from workers import topology
 
 RECORDINGS = sorted(record.FOLDER.glob("*/*.json"))
@@ -44,7 +44,7 @@ async def test_a_recorded_history_replays(path: Path) -> None:
 def test_every_workflow_type_and_every_scenario_is_recorded() -> None:
     types = {read(p)[1][0]["workflowExecutionStartedEventAttributes"]["workflowType"]["name"] for p in RECORDINGS}
     assert types == {workflow._Definition.must_from_class(w).name for w in topology.WORKFLOWS}
-    assert {p.stem for p in RECORDINGS} >= set(record.SCENARIOS)
+    assert {p.stem for p in RECORDINGS} >= {*record.SCENARIOS, *record_turns.SCENARIOS, *record_breakdown.SCENARIOS}
     assert len(record.SCENARIOS) >= 8
 
 
