@@ -122,10 +122,11 @@ class Settings(BaseSettings):
     """Directories that confined programs are shown beside the system's and their own, such as tool chains in /opt;
     absolute paths with `:` between them."""
     sandbox_processes: int = Field(default=2048, ge=0)
-    """Of one run at a time. This and the next limits: 0 for none."""
+    """Processes of one confined program and all that it starts. 0: no limit."""
     sandbox_memory_mebibytes: int = Field(default=8192, ge=0)
+    """Memory of one confined program and all that it starts. 0: no limit."""
     sandbox_disk_mebibytes: int = Field(default=20480, ge=0)
-    """What a run's directories may grow by in one turn."""
+    """What a run's directories may grow by while one program runs. 0: no limit."""
     sandbox_file_mebibytes: int = Field(default=2048, ge=1)
     """The largest file that a confined program may write."""
     sandbox_tmp_mebibytes: int = Field(default=1024, ge=1)

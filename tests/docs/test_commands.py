@@ -1,6 +1,7 @@
 """Every command of the documentation: run on a real installation, or marked with the reason why not and then parsed."""
 
 import asyncio
+import functools
 import os
 import re
 import subprocess
@@ -17,18 +18,23 @@ from domain import policy, refs, run
 from tests.docs import grammar, pages
 from tests.e2e import command
 from tests.e2e.stack import Stack
+from tests.e2e.waiting import until
 from workers import settings, settings_sources
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
 
 _HEAD: Final = "3f2c1ab"
 """Stands for the head of the run that a command names."""
+_ACTION: Final = "toolu_01"
+"""Stands for the action that the run waits with."""
 _ISSUE: Final = re.compile(r"acme/api[#/](\d+)")
 _AT_ITS_GATE: Final = {12, 13, 16, 17, 18}
 _MERGED: Final = {1}
 """Not named by any page: what it leaves is a merge queue to look at."""
 _ENDED: Final = {14}
 _WORKING: Final = {15, 19}
+_ASKING: Final = {20, 21}
+_TAKEN_OVER: Final = {22}
 """In what state a page finds the issue of each number."""
 _ENDINGS: Final = {
     "README.md": {12: run.Phase.DONE, 13: run.Phase.DONE},
@@ -87,6 +93,12 @@ class Stage:
             assert state is not None
             assert state.change is not None
             line = line.replace(_HEAD, state.change.head_sha)
+        if _ACTION in line:
+            (number,) = _ISSUE.findall(line)
+            state = await self.stack.state_of(self.issues[int(number)])
+            assert state is not None
+            assert state.question is not None
+            line = line.replace(_ACTION, state.question.id)
         return line.replace("acme/api", str(self.repo))
 
     async def _run(self, line: str) -> str:
@@ -143,6 +155,10 @@ def _turns(stack: Stack, name: str, number: int) -> list[list[dict[str, object]]
         {"say": "I change it."},
         {"write": {"path": f"{number}.txt", "content": f"{number}\n"}},
     ]
+    if number in _ASKING:
+        return [[{"ask": {"tool": "Bash", "text": "git push --force", "run": "true"}}, *change]]
+    if number in _TAKEN_OVER:
+        return [change, [{"say": "I have seen what changed."}]]
     if number in _WORKING:
         return [[*stack.gate(f"{name}-{number}").steps, *change]]
     return [[{"say": "There is nothing to do."}]] if number in _ENDED else [change]
@@ -154,12 +170,19 @@ async def _settled(stage: Stage) -> None:
             await stage.stack.ended(issue)
         elif number in _WORKING:
             await stage.stack.entered(issue, run.Phase.IMPLEMENTING, 60)
+        elif number in _ASKING:
+            await until(functools.partial(_asks, stage.stack, issue), 60, f"a question of {issue}")
         else:
             state = await stage.stack.entered(issue, run.Phase.AWAITING_APPROVAL, 60)
             assert state.change is not None, state.ending
             if number in _MERGED and not state.phase.terminal:
                 await stage.stack.fettle("approve", str(issue), "--head", state.change.head_sha)
                 await stage.stack.merged(issue)
+
+
+async def _asks(stack: Stack, issue: refs.Issue) -> bool:
+    state = await stack.state_of(issue)
+    return state is not None and state.question is not None
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -13,7 +13,7 @@ from tests.agents.model_server import say
 from tests.agents.slow import stage as slow
 from tests.agents.slow.stage import SlowStage
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 def plant(root: Path, files: dict[str, Any]) -> None:

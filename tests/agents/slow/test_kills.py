@@ -15,7 +15,7 @@ from tests.agents.model_server import Stall, say
 from tests.agents.slow import stage as slow
 from tests.agents.slow.stage import SlowStage
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 async def test_a_stream_that_stalls_is_ended_by_the_silence_limit_and_resumed(stage: SlowStage) -> None:
@@ -28,7 +28,7 @@ async def test_a_stream_that_stalls_is_ended_by_the_silence_limit_and_resumed(st
     result = await stage.turn(request.model_copy(update={"session": session, "resume": True}))
     assert (result.outcome, result.summary) == (agent.Outcome.FINISHED, "Done.")
     assert stage.file("a.txt") == "made\n"
-    assert "Make" in stage.model.requests[-1].text or "Do it." in stage.model.requests[-1].text
+    assert "Do it." in stage.model.requests[-1].text
     stage.quiet(3)
 
 
@@ -48,6 +48,7 @@ async def test_a_killed_process_is_no_finished_turn_and_leaves_no_command(
         await running.wait()
 
     reading = asyncio.create_task(read())
+    await stage.model.asked(1)
     await file_at(stage.host.worktree / "begun.txt")
     assert running.program is not None
     proc.send(running.program, order)

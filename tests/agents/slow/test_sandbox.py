@@ -2,7 +2,6 @@
 through the socket that it is given."""
 
 import asyncio
-import dataclasses
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -20,6 +19,7 @@ from tests.agents.slow.stage import SlowStage
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(180),
     pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed on this machine"),
 ]
 
@@ -46,7 +46,10 @@ async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> No
     target.close()
 
 
-async def test_a_turn_in_bubblewrap_reaches_its_model_through_the_socket(stage: SlowStage, tmp_path: Path) -> None:
+async def test_a_turn_in_bubblewrap_reaches_its_model_through_the_socket(
+    stage: SlowStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", stage.environment["PATH"])  # an agent host has one PATH: its own is its agents'
     stage.model.script(stage.write("a.txt", "made\n"), stage.shell("echo 1 > b.txt"), say("Done."))
     request = stage.request()
     stage.room.prepare()
@@ -54,7 +57,7 @@ async def test_a_turn_in_bubblewrap_reaches_its_model_through_the_socket(stage: 
     base = f"http://127.0.0.1:{bridge.PORT}" + ("" if stage.cli.program == "gemini" else "/v1")
     command = stage.backend.command(request, stage.room.home, stage.found, port.ModelAccess(base))
     level = bubblewrap.Bubblewrap.on(os.environ["PATH"])
-    confinement = dataclasses.replace(rooms.Confinement(stage.environment, level))
+    confinement = rooms.Confinement(stage.environment, level)
     passed = tuple(name for name in stage.backend.pass_environment if name.endswith("_PROXY"))
     socket = tmp_path / "way-out"
     async with relay(socket, stage.model.url):

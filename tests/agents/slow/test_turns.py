@@ -15,7 +15,7 @@ from tests.agents.model_server import Failure, say
 from tests.agents.slow import stage as slow
 from tests.agents.slow.stage import SlowStage
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 SCHEMA = json.dumps({"type": "object", "required": ["verdict"], "properties": {"verdict": {"enum": ["yes", "no"]}}})
 
 
