@@ -86,6 +86,8 @@ class HostActivities:
         forge: Where work in progress is removed when its run is over. None: it stays there.
         draining: Whether the worker is about to stop: then no further run is taken.
         hooks: Runs the repository's `before_remove`; None: it is not run.
+        why_no_agents: Why this host starts none at all, such as a sandbox that does not hold; empty: it starts those
+            of `backend_versions`.
     """
 
     mirrors: mirror.Mirrors
@@ -96,6 +98,7 @@ class HostActivities:
     forge: Forge | None = None
     draining: Callable[[], bool] = lambda: False
     hooks: HookRunner | None = None
+    why_no_agents: str = ""
 
     @activity.defn(name=wire.CLAIM_HOST)
     async def claim_host(self, request: work.ClaimHost) -> work.HostLease:
@@ -152,10 +155,12 @@ class HostActivities:
         early = activity.info().attempt <= _TRIES_ELSEWHERE
         if request.backend not in self.backend_versions:
             found = ", ".join(sorted(self.backend_versions)) or "none"
+            cure = f"install {request.backend} on a host, or choose another agent in the repository's policy"
+            if self.why_no_agents:
+                found, cure = f"none, because {self.why_no_agents}", "fettle doctor on that host tells what to do"
             if not early:
                 raise errors.AgentUnavailable(
-                    f"{request.run} needs the agent {request.backend}, {own_id} has {found}: "
-                    f"install {request.backend} on a host, or choose another agent in the repository's policy"
+                    f"{request.run} needs the agent {request.backend}, {own_id} has {found}: {cure}"
                 )
             raise errors.HostFull(
                 f"{request.run} needs the agent {request.backend}, {own_id} has {found}: another host is asked",

@@ -86,7 +86,7 @@ async def _agents(config: settings.Settings) -> list[Check]:
         found = await asyncio.to_thread(backend.discover, os.environ)
         name = f"agent {backend.name}"
         if found.ready:
-            checks.append(ok(name, f"{found.version or 'unknown version'} at {found.path}"))
+            checks.append(ok(name, f"{found.shown} at {found.path}"))
         elif backend.name == config.default_agent:
             advice = "install it and log in on every agent host, or set default_agent to another one"
             checks.append(warn(name, f"the default, not ready here: {found.why_not}", advice))

@@ -178,7 +178,7 @@ async def run_agents(settings: Settings) -> None:
         draining = agent_hosting.Draining()
         hooks = HookRunner(confinement, store, redactor, state, way_out=way_out)
         leases = HostActivities(
-            mirrors, settings.agent_slots, found, _open_probe(temporal), host, forge, draining, hooks
+            mirrors, settings.agent_slots, found, _open_probe(temporal), host, forge, draining, hooks, level.why_not
         )
         shared = (
             leases,

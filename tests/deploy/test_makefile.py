@@ -11,7 +11,20 @@ import pytest
 
 from tests.deploy.shell import ROOT, program
 
-VERBS = ["help", "demo", "test", "test-slow", "test-contract", "check", "format", "bench", "lock", "clean"]
+VERBS = [
+    "help",
+    "demo",
+    "test",
+    "test-slow",
+    "test-agents",
+    "test-agents-slow",
+    "test-contract",
+    "check",
+    "format",
+    "bench",
+    "lock",
+    "clean",
+]
 
 
 def fake_python(path: Path, version: str, *, able: str = "venv") -> Path:
