@@ -19,7 +19,7 @@ from temporalio import activity
 
 from activities import rooms, turn_fence, worktree
 from activities.hooks import HookRunner  # the module's name is a field below
-from domain import errors, host_report, refs, wire, work
+from domain import errors, host_report, refs, wire, work, workflow_policy
 from domain.hooks import Call
 from integrations.forge.port import Forge
 from integrations.git import clones, mirror, names
@@ -88,6 +88,7 @@ class HostActivities:
         hooks: Runs the repository's `before_remove`; None: it is not run.
         why_no_agents: Why this host starts none at all, such as a sandbox that does not hold; empty: it starts those
             of `backend_versions`.
+        level: What confines agents here, a name of `sandbox.levels`.
     """
 
     mirrors: mirror.Mirrors
@@ -99,6 +100,7 @@ class HostActivities:
     draining: Callable[[], bool] = lambda: False
     hooks: HookRunner | None = None
     why_no_agents: str = ""
+    level: str = "none"
 
     @activity.defn(name=wire.CLAIM_HOST)
     async def claim_host(self, request: work.ClaimHost) -> work.HostLease:
@@ -166,6 +168,13 @@ class HostActivities:
                 f"{request.run} needs the agent {request.backend}, {own_id} has {found}: another host is asked",
                 retry_after=_RETRY_AFTER,
             )
+        if not workflow_policy.confined_enough(self.level, request.least_sandbox):
+            less = f"{request.run} asks for at least the sandbox {request.least_sandbox}, {own_id} has {self.level}: "
+            if not early:
+                raise errors.AgentUnavailable(
+                    f"{less}set up a host with it, or correct sandbox.level of the repository"
+                )
+            raise errors.HostFull(f"{less}another host is asked", retry_after=_RETRY_AFTER)
         if request.avoid_host == own_id and early:
             raise errors.HostFull(
                 f"{request.run} was lost with {own_id} and asks for another host: "

@@ -185,7 +185,9 @@ class Attempt:
             ended = await self._until_stopped(supervisor, fence)
         if not self._request.session.id or self._progress.session.id != self._request.session.id:
             fence.also_known_as(self._progress.session)
-        return self._backend.fold(ended.events, turn_process.exit_code_of(ended.status), request), ended
+        verdict = self._backend.fold(ended.events, turn_process.exit_code_of(ended.status), request)
+        meter.see(verdict)
+        return verdict, ended
 
     async def _spec(self, stack: AsyncExitStack, request: agent.TurnRequest) -> process.Spec:
         passed, way = self._backend.pass_environment, None

@@ -1,9 +1,24 @@
 """Totals of a session over its processes, whether its CLI counts over resumes, or anew in each process."""
 
+from typing import Protocol
+
 from activities import turn_fence
 from domain import agent
 
 _COUNTS = ("input_tokens", "cached_tokens", "output_tokens")
+
+
+class Counted(Protocol):
+    """An event, or the verdict on all of them."""
+
+    @property
+    def cost_usd(self) -> float | None: ...
+    @property
+    def cost_is_of_session(self) -> bool: ...
+    @property
+    def usage(self) -> agent.Usage | None: ...
+    @property
+    def usage_is_of_session(self) -> bool: ...
 
 
 class Meter:
@@ -15,7 +30,8 @@ class Meter:
         self._usage_before = record.usage
         self._fresh = fresh
 
-    def see(self, event: agent.Event) -> None:
+    def see(self, event: Counted) -> None:
+        """Take in what an event says, and the verdict at the end: some CLIs count steps, and only their sum is one."""
         if event.cost_usd is not None:
             counts_all = event.cost_is_of_session and not self._fresh
             self._record.cost = event.cost_usd if counts_all else self._cost_before + event.cost_usd

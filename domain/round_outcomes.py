@@ -154,13 +154,19 @@ def after_turn_error(state: State, error_type: str, message: str, retry_after_se
 def after_host_loss(state: State, step: Step) -> None:
     """The host holds nothing that is not pushed but the last turn: another one continues from the branch, and a turn
     whose work was not pushed is taken again."""
+    lost = state.lease.host_id if state.lease else ""
+    after_lease_loss(state, step)
+    state.lost_host = lost
+
+
+def after_lease_loss(state: State, step: Step) -> None:
+    """Another host has the run's work now; the one of this round lives, and may be asked again."""
     if state.used.host_loss >= state.policy.budgets.host_loss:
         _fail(state, "host_loss", f"{state.used.host_loss + 1} agent hosts were lost under this run")
         return
     state.used.host_loss += 1
     if step is Step.TURN:
         _turn_failed(state, "HostLost")
-    state.lost_host = state.lease.host_id if state.lease else ""
     state.lease = None
     state.worktree = None
     if state.integration is None:

@@ -26,6 +26,8 @@ class ClaimHost(Message):
     run: str
     """Workflow id that the slot is leased to; claiming twice gives the same lease."""
     backend: str
+    least_sandbox: str = ""
+    """The least confinement that the run accepts; empty: whatever the host gives."""
     avoid_host: str = ""
     """A host that was lost while it held this run."""
 

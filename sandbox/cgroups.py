@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 _REMOVE_SECONDS = 2.0
+_PREFIX = "fettle-"
 
 
 class Group:
@@ -85,13 +86,24 @@ def _unified() -> Group | None:
         for parent in (own, os.path.dirname(own)):
             if not parent.startswith(mount) or (parent != own and not _delegated(parent)):
                 continue
-            folder = f"{parent}/fettle-{os.getpid()}"
+            folder = _folder(parent)
             with suppress(OSError):
                 os.mkdir(folder)
                 if _has_controllers(parent, folder):
                     return Group({"memory": folder, "pids": folder}, unified=True)
                 os.rmdir(folder)
     return None
+
+
+def _folder(parent: str) -> str:
+    """Where this process's group goes. Groups of launchers that were killed are removed on the way."""
+    with suppress(OSError):
+        for name in os.listdir(parent):
+            pid = name.removeprefix(_PREFIX)
+            if name.startswith(_PREFIX) and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+                with suppress(OSError):
+                    os.rmdir(f"{parent}/{name}")
+    return f"{parent}/{_PREFIX}{os.getpid()}"
 
 
 def _has_controllers(parent: str, folder: str) -> bool:
@@ -119,7 +131,7 @@ def _separate() -> Group | None:
         for controller in {"memory", "pids"} & set(options.split(",")):
             below = mount + _own_path(controller).rstrip("/")
             parent = below if os.path.isdir(below) else mount
-            folder = f"{parent}/fettle-{os.getpid()}"
+            folder = _folder(parent)
             with suppress(OSError):
                 os.mkdir(folder)
                 folders[controller] = folder

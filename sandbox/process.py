@@ -156,7 +156,7 @@ class ConfinedProcess:
     def pids(self) -> list[int]:
         """The living processes of the program, at this moment."""
         self._meter.read()  # remembered, for the day the launcher is killed
-        return [each.pid for each in proc.tree(self._launcher.pid)]
+        return [each.pid for each in self._meter.known() if proc.is_alive(each)]
 
     async def _await_start(self, spec: Spec) -> None:
         answer = await self._status.readline()

@@ -178,7 +178,16 @@ async def run_agents(settings: Settings) -> None:
         draining = agent_hosting.Draining()
         hooks = HookRunner(confinement, store, redactor, state, way_out=way_out)
         leases = HostActivities(
-            mirrors, settings.agent_slots, found, _open_probe(temporal), host, forge, draining, hooks, level.why_not
+            mirrors,
+            settings.agent_slots,
+            found,
+            _open_probe(temporal),
+            name=host,
+            forge=forge,
+            draining=draining,
+            hooks=hooks,
+            why_no_agents=level.why_not,
+            level=settings.sandbox,
         )
         shared = (
             leases,

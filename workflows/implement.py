@@ -79,6 +79,8 @@ class ImplementWorkflow:
         cause = error.cause
         if isinstance(cause, exceptions.TimeoutError) and cause.type == exceptions.TimeoutType.SCHEDULE_TO_START:
             round_outcomes.after_host_loss(self._state, step)
+        elif isinstance(cause, exceptions.ApplicationError) and cause.type == errors.LeaseLost.wire_type():
+            round_outcomes.after_lease_loss(self._state, step)
         elif isinstance(cause, exceptions.ApplicationError) and cause.type == errors.UnsafeWork.wire_type():
             round_outcomes.after_unsafe_work(self._state, cause.message)
         elif isinstance(cause, exceptions.ApplicationError) and step is Step.TURN:
@@ -99,7 +101,12 @@ class ImplementWorkflow:
         state.lease = await watching.finished(
             workflow.start_activity_method(
                 HostActivities.claim_host,
-                work.ClaimHost(run=state.run, backend=backend, avoid_host=state.lost_host),
+                work.ClaimHost(
+                    run=state.run,
+                    backend=backend,
+                    least_sandbox=state.policy.sandbox_level,
+                    avoid_host=state.lost_host,
+                ),
                 summary=f"a host with {backend}",
                 **options.CLAIM_HOST,
             )

@@ -217,3 +217,17 @@ async def test_a_forge_that_is_down_does_not_keep_a_slot(tmp_path: Path, runs: R
     await _release(host, RUN)
     assert _leases(host) == set()
     assert not lab.clone.exists()
+
+
+async def test_a_host_that_confines_less_than_a_run_asks_for_sends_it_elsewhere(tmp_path: Path, runs: Runs) -> None:
+    mirrors = mirror.Mirrors.under(tmp_path / "state")
+    open_host = hosts.HostActivities(mirrors, 1, {"claude": "2.1"}, runs.is_open, level="user")
+    asked = work.ClaimHost(run="issue/a/b/1", backend="claude", least_sandbox="bubblewrap")
+    with pytest.raises(errors.HostFull, match="at least the sandbox bubblewrap"):
+        await ActivityEnvironment().run(open_host.claim_host, asked)
+    late = ActivityEnvironment()
+    late.info = dataclasses.replace(late.info, attempt=9)
+    with pytest.raises(errors.AgentUnavailable, match="set up a host with it"):
+        await late.run(open_host.claim_host, asked)
+    walled = hosts.HostActivities(mirrors, 1, {"claude": "2.1"}, runs.is_open, level="bubblewrap")
+    assert (await ActivityEnvironment().run(walled.claim_host, asked)).host_id

@@ -18,6 +18,8 @@ VARIABLE = "FETTLE_AGENT_CLIS"
 class Cli:
     program: str
     version: str
+    target: str = "test-agents"
+    """Of the Makefile: it installs this one."""
 
     def __str__(self) -> str:
         return f"{self.program}-{self.version}"
@@ -28,7 +30,7 @@ class Cli:
         folder = Path(given or ROOT / ".cache" / "agent-clis", str(self), "node_modules", ".bin").absolute()
         if (folder / self.program).exists():
             return folder
-        said = f"{self} is not installed in {folder}: run `make test-agents`, it installs the pinned agent CLIs"
+        said = f"{self} is not installed in {folder}: run `make {self.target}`, it installs the pinned agent CLIs"
         if given:
             pytest.fail(said)
         pytest.skip(said)

@@ -290,6 +290,14 @@ def ci_run(tmp_path: Path, make: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([tmp_path / ".ci" / "run"], env=environment, capture_output=True, text=True, timeout=30)
 
 
+_WITH_NPM = (
+    "made test-contract",
+    "=== contract: passed in 0 s",
+    "made test-agents",
+    "=== agents: passed in 0 s",
+)
+
+
 def test_ci_runs_the_tests_then_the_checks_and_times_both(tmp_path: Path) -> None:
     answer = ci_run(tmp_path, 'echo "made $1"')
     assert answer.returncode == 0
@@ -298,7 +306,7 @@ def test_ci_runs_the_tests_then_the_checks_and_times_both(tmp_path: Path) -> Non
         "=== test: passed in 0 s",
         "made test-slow",
         "=== slow: passed in 0 s",
-        *(["made test-contract", "=== contract: passed in 0 s"] if shutil.which("npm") else []),
+        *(_WITH_NPM if shutil.which("npm") else ()),
         "made check",
         "=== check: passed in 0 s",
     ]

@@ -15,11 +15,12 @@ from tests.activities.agent_host import Host
 from tests.agents import clis, model_server, servers_chat, servers_gemini
 from tests.agents.stage import KEY, Stage
 
-GEMINI = clis.Cli("gemini", "0.61.0")
-OPENCODE = clis.Cli("opencode", "1.18.33")
-KIMI = clis.Cli("kimi", "2.1.0")
+_TARGET = "test-agents-slow"
+GEMINI = clis.Cli("gemini", "0.61.0", _TARGET)
+OPENCODE = clis.Cli("opencode", "1.18.33", _TARGET)
+KIMI = clis.Cli("kimi", "2.1.0", _TARGET)
 ALL = (GEMINI, OPENCODE, KIMI)
-NODE = clis.Cli("node", "22.23.3")
+NODE = clis.Cli("node", "22.23.3", _TARGET)
 """What Kimi Code needs; the other CLIs are content with an older one."""
 _KEY_VARIABLES = {"gemini": "GEMINI_API_KEY", "opencode": "MODEL_KEY", "kimi": "KIMI_API_KEY"}
 _NOWHERE = "http://127.0.0.1:9"
