@@ -1,4 +1,5 @@
-"""How well Fettle does: benchmarks of the whole installation, each with its goal, and the scoreboard that shows them.
+"""How well Fettle does: benchmarks, each with its goal, and the scoreboard that shows them.
 
-Nothing imports this package; its numbers are measured on processes started as users start them, never on stand-ins.
+Nothing but its own tests imports this package; its numbers are measured on processes started as users start them, and
+what is measured of one part alone says so.
 """

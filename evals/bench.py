@@ -10,7 +10,7 @@ from typing import Final
 from rich import console
 
 from cli import failures
-from evals import ground, merging, parked, resuming, scoreboard, starting, throughput
+from evals import cancelling, ground, merging, moving, overhead, parked, resuming, scoreboard, starting, throughput
 from workers import connection
 
 
@@ -26,20 +26,51 @@ class Sizes:
     window_seconds: float
     kills: int
     starts: int
+    turns: int
+    real_turns: int
+    cancels: int
+    moves: int
 
 
 FULL: Final = Sizes(
-    merged=50, polled=50, throughput=100, parallel=20, parked=2000, window_seconds=60, kills=5, starts=10
+    merged=50,
+    polled=50,
+    throughput=100,
+    parallel=20,
+    parked=2000,
+    window_seconds=60,
+    kills=5,
+    starts=10,
+    turns=50,
+    real_turns=15,
+    cancels=100,
+    moves=5,
 )
-QUICK: Final = Sizes(merged=1, polled=1, throughput=4, parallel=2, parked=20, window_seconds=2, kills=1, starts=2)
+QUICK: Final = Sizes(
+    merged=1,
+    polled=1,
+    throughput=4,
+    parallel=2,
+    parked=20,
+    window_seconds=2,
+    kills=1,
+    starts=2,
+    turns=2,
+    real_turns=1,
+    cancels=2,
+    moves=1,
+)
 """Shows that everything works; its numbers mean nothing."""
 
 MEASURES: Final[Mapping[str, Callable[[Sizes], Awaitable[list[scoreboard.Row]]]]] = {
     "help": lambda sizes: starting.measure(sizes.starts),
+    "turn-overhead": lambda sizes: overhead.measure(sizes.turns, sizes.real_turns),
     "merge": lambda sizes: merging.with_webhooks(sizes.merged),
     "merge-polled": lambda sizes: merging.without_webhooks(sizes.polled),
     "throughput": lambda sizes: throughput.measure(sizes.throughput, sizes.parallel),
     "resume": lambda sizes: resuming.measure(sizes.kills),
+    "move": lambda sizes: moving.measure(sizes.moves),
+    "cancel": lambda sizes: cancelling.measure(sizes.cancels),
     "parked": lambda sizes: parked.measure(sizes.parked, sizes.window_seconds),
 }
 """In the order in which they run."""

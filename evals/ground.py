@@ -5,7 +5,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +25,8 @@ from workers import connection, embedded_forge, laptop, schedules
 PERSON: Final = "ann"
 OWNER: Final = "bench"
 _LOOK_SECONDS: Final = 0.05
+_CLOSE_LOOK_SECONDS: Final = 0.02
+"""Where the moment itself is measured."""
 _TITLE: Final = "Write down what was decided"
 
 Script = Sequence[Mapping[str, object]]
@@ -188,6 +190,19 @@ async def prepared(settings: Mapping[str, str]) -> AsyncIterator[Ground]:
     except failures.Failed as failed:
         raise trial.located(failed, state) from failed
     shutil.rmtree(folder, ignore_errors=True)
+
+
+async def until(true: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    """Look until `true` comes true.
+
+    Raises:
+        failures.Failed: it does not, in `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            raise failures.Failed(f"{what}: not within {seconds:g} s")
+        await asyncio.sleep(_CLOSE_LOOK_SECONDS)
 
 
 def write_script(path: Path, steps: Script) -> None:

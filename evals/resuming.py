@@ -1,21 +1,19 @@
 """How long an agent's work stands still when its host process is killed: from SIGKILL to the resumed agent."""
 
-import asyncio
 import json
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from cli import failures, transcript
+from cli import transcript
 from domain import refs
 from evals import ground, scoreboard
 from workers import laptop
 
 _GOAL = 45.0
 _LONGEST_SECONDS = 120
-_LOOK_SECONDS = 0.02
 
 
 async def measure(count: int) -> list[scoreboard.Row]:
@@ -49,13 +47,13 @@ async def _once(place: ground.Ground, repo: refs.Repository, number: int) -> tup
     ground.write_script(place.scripts / "default.json", steps)
     filed = await place.file(repo)
     log = laptop.configured(place.made.state).artifacts_dir / transcript.key(filed.issue, 1)
-    await _until(lambda: _says(log, "text"), "the agent works")
+    await ground.until(lambda: _says(log, "text"), "the agent works")
     victim = place.processes["agents"]
     began = time.monotonic()
     os.kill(victim, signal.SIGKILL)  # the process of the installation that this measure started
-    await _until(lambda: place.processes.get("agents") not in {None, victim}, "the agents process is back")
+    await ground.until(lambda: place.processes.get("agents") not in {None, victim}, "the agents process is back")
     restarted = time.monotonic() - began
-    await _until(lambda: _says(log, "session", resumed=True), "the agent is resumed")
+    await ground.until(lambda: _says(log, "session", resumed=True), "the agent is resumed")
     resumed = time.monotonic() - began
     gate.touch()
     await place.ended(filed, _LONGEST_SECONDS)
@@ -77,12 +75,3 @@ def _is(line: bytes, facts: Mapping[str, object]) -> bool:
     except ValueError:  # the line that is just being written
         return False
     return all(found.get(name) == value for name, value in facts.items())
-
-
-async def _until(true: Callable[[], bool], what: str) -> None:
-    """Raises failures.Failed when `true` does not come true."""
-    deadline = time.monotonic() + _LONGEST_SECONDS
-    while not true():
-        if time.monotonic() > deadline:
-            raise failures.Failed(f"{what}: not within {_LONGEST_SECONDS} s")
-        await asyncio.sleep(_LOOK_SECONDS)

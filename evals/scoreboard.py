@@ -1,6 +1,7 @@
 """What a benchmark found, beside its goal: as a table for people and as one JSON object for programs."""
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -14,11 +15,12 @@ from rich import box, console, table
 
 
 class Row(BaseModel):
-    """One number. `goal` None: measured to be known, nobody promised anything."""
+    """One number. `goal` None: measured to be known, nobody promised anything. `value` None: not measured, and `what`
+    says why."""
 
     name: str
     what: str
-    value: float
+    value: float | None
     unit: str
     goal: float | None = None
     at_least: bool = False
@@ -29,7 +31,7 @@ class Row(BaseModel):
 
     @property
     def met(self) -> bool | None:
-        if self.goal is None:
+        if self.goal is None or self.value is None:
             return None
         return self.value >= self.goal if self.at_least else self.value <= self.goal
 
@@ -50,7 +52,7 @@ class Board(BaseModel):
         facts = self.model_dump(mode="json")
         for shown, row in zip(facts["rows"], self.rows, strict=True):
             shown["met"] = row.met
-            shown["value"] = round(row.value, 3)
+            shown["value"] = None if row.value is None else round(row.value, 3)
             shown["load"] = round(row.load, 2)
         return json.dumps(facts)
 
@@ -64,7 +66,7 @@ class Board(BaseModel):
         shown.add_column("what", overflow="fold")
         for row in self.rows:
             verdict = {None: "", True: "met", False: "MISSED"}[row.met]
-            measured = f"{_rounded(row.value)} {row.unit}"
+            measured = "not measured" if row.value is None else f"{_rounded(row.value)} {row.unit}"
             shown.add_row(row.name, measured, row.goal_words(), verdict, f"{row.load:.1f}", row.what)
         on.print(shown)
 
@@ -77,11 +79,12 @@ def machine() -> dict[str, str]:
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """The usual order statistics; p95 of few values is the largest one."""
+    """The usual order statistics; p95 is the smallest value that 95 % of them do not exceed, of few the largest one."""
     ordered = sorted(values)
     return {
         "p50": statistics.median(ordered),
-        "p95": ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))],
+        "p95": _not_exceeded(ordered, 95),
+        "p99": _not_exceeded(ordered, 99),
         "least": ordered[0],
         "most": ordered[-1],
         "count": len(ordered),
@@ -90,6 +93,10 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 def rounded(facts: Mapping[str, float]) -> dict[str, float]:
     return {name: round(value, 3) for name, value in facts.items()}
+
+
+def _not_exceeded(ordered: Sequence[float], percent: int) -> float:
+    return ordered[math.ceil(len(ordered) * percent / 100) - 1]
 
 
 def _rounded(value: float) -> str:
