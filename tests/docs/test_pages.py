@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from pydantic import BaseModel
 
 from devforge import ci
 from domain import wire
@@ -86,7 +87,10 @@ def test_settings_that_are_named_exist(page: Path) -> None:
 
 
 def _variables() -> set[str]:
-    fields = [*settings.Settings.model_fields, *(f"forge.{name}" for name in settings.ForgeConnection.model_fields)]
+    fields = list(settings.Settings.model_fields)
+    for name, field in settings.Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            fields += [f"{name}.{inner}" for inner in field.annotation.model_fields]
     return {settings_sources.PREFIX + key.upper().replace(".", settings_sources.NESTED) for key in fields}
 
 
