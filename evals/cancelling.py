@@ -18,7 +18,8 @@ _GOAL: Final = 10.0
 _AT_ONCE: Final = 4
 _LONGEST_SECONDS: Final = 120
 _LEAST: Final = 9
-"""Launcher, agent, its shell, the shell's child and grandchild, the two that ignore TERM, the orphan and its child."""
+"""Launcher, agent, its shell with two children, the two that ignore TERM, the orphan and its child; a shell that starts
+another one makes it one more."""
 _COMMAND: Final = """
 mkdir pids
 ( setsid sh -c 'echo $$ > pids/daemon; cd /; trap "" TERM HUP INT; exec sleep 600' & ) </dev/null >/dev/null 2>&1

@@ -5,13 +5,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.e2e import host_death
 
 ROOT = Path(__file__).parents[2]
 
 
-def bench(*words: str) -> "subprocess.CompletedProcess[str]":
+def bench(*words: str, seconds: float = 58) -> "subprocess.CompletedProcess[str]":
     environment = {n: v for n, v in os.environ.items() if not n.startswith(("FETTLE_", "TEMPORAL_"))}
     return subprocess.run(
         [sys.executable, "-m", "evals.bench", *words],
@@ -20,7 +23,7 @@ def bench(*words: str) -> "subprocess.CompletedProcess[str]":
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=58,
+        timeout=seconds,
     )
 
 
@@ -37,6 +40,54 @@ def test_a_merge_is_measured_on_a_whole_installation() -> None:
     assert detail["run_seconds_by_cause"]["claim_issue: work"] > 0
     assert rows["events-per-run"]["value"] > 50
     assert "issue-to-merge-p50" in done.stderr
+
+
+def measured(*words: str, seconds: float = 58) -> dict[str, dict[str, Any]]:
+    """The rows of one quick measure by their names."""
+    done = bench("--quick", "--json", *words, seconds=seconds)
+    assert done.returncode == 0, done.stderr
+    return {row["name"]: row for row in json.loads(done.stdout)["rows"]}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_turn_is_compared_with_its_bare_command_by_each_way_that_works_here() -> None:
+    rows = measured("--only", "turn-overhead", seconds=110)
+    assert list(rows) == ["turn-overhead", "turn-overhead-bubblewrap", "turn-overhead-claude"]
+    assert rows["turn-overhead"]["value"] is not None
+    for row in rows.values():
+        if row["value"] is None:
+            assert row["what"].startswith("not measured: ")
+            assert row["met"] is None
+            continue
+        found = row["detail"]
+        assert found["added_ms"]["least"] <= row["value"] <= found["added_ms"]["most"]
+        assert found["bare_ms"]["least"] > 0
+        assert found["added_cpu_ms"]["count"] == found["turn_ms"]["count"] == found["bare_ms"]["count"] >= 1
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_a_cancel_is_measured_until_no_process_of_the_agent_is_left() -> None:
+    rows = measured("--only", "cancel", seconds=140)
+    assert list(rows) == ["cancel-p50", "cancel-p99", "cancel-max", "cancel-ended-p99"]
+    assert 0 < rows["cancel-p50"]["value"] <= rows["cancel-p99"]["value"] <= rows["cancel-max"]["value"]
+    detail = rows["cancel-p50"]["detail"]
+    assert detail["quiescent_seconds"]["count"] == detail["ended_seconds"]["count"] == 2
+    assert detail["ended_while_processes_lived"] == 0
+    assert rows["cancel-p99"]["goal"] == 10
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+@pytest.mark.timeout(250)
+def test_a_move_is_measured_with_what_the_other_host_asks_again() -> None:
+    rows = measured("--only", "move", seconds=240)
+    assert list(rows) == ["move", "move-respent"]
+    assert rows["move"]["value"] > 0
+    [respent] = rows["move"]["detail"]["respent"]
+    assert rows["move-respent"]["value"] == pytest.approx(100 * respent / host_death.BEFORE, abs=0.01)
 
 
 def test_without_json_the_table_comes_first_and_one_line_of_json_after_it() -> None:

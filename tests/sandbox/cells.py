@@ -120,7 +120,12 @@ def execute_as(uid: int, spec: process.Spec, seconds: float) -> Done:
     heard, control = os.pipe()
     running = subprocess.Popen(
         [SYSTEM_PYTHON, "-I", "-S", LAUNCHER, str(heard), str(told)],
-        **{"user": uid, "group": uid, "extra_groups": [], "pass_fds": (heard, told), "env": {}, "cwd": "/"},
+        user=uid,
+        group=uid,
+        extra_groups=[],
+        pass_fds=(heard, told),
+        env={},
+        cwd="/",
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
