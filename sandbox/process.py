@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import fcntl
 import json
 import os
 import signal
@@ -21,6 +22,8 @@ from sandbox import spec as spec_
 
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 _CHUNK: Final = 64 * 1024
+_PIPE_BYTES: Final = 1024 * 1024
+"""Claude Code 2.1.197 ends before a full pipe is drained, and what it had not written is lost: its result among it."""
 _LONGEST_LINE: Final = 64 * 1024 * 1024
 """A line is handed on whole up to here; the rest of it reaches the log only. Bounds memory, not the protocol: edits
 echo whole files, and lines above 1 MB are ordinary."""
@@ -267,6 +270,8 @@ async def _spawn_launcher(spec: Spec) -> ConfinedProcess:
             ours.append(read if reading else write)
             theirs.append(write if reading else read)
         status, control, output = theirs
+        with suppress(OSError):  # a user's pipes may be limited
+            fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         with tempfile.TemporaryFile() as stdin, _open_stderr(spec.stderr) as stderr:
             stdin.write(spec.stdin)
             stdin.seek(0)
