@@ -183,13 +183,17 @@ class HostActivities:
             )
 
     async def _prune(self) -> None:
-        """Drop the leases of runs that have ended: their release was lost with a worker. Asked outside of the lock;
-        a lease that was given anew meanwhile has another mark and stays."""
-        ended = {
-            run: lease for run, lease in (await asyncio.to_thread(self._read)).items() if not await self._open(run)
+        """Drop the leases of rounds that have ended: their release was lost with a worker. Asked outside of the lock;
+        a lease that was given anew meanwhile has another mark and stays. A run that is still open keeps its files: its
+        work may be another host's by now, or this one's again in its next round."""
+        left = {
+            run: lease
+            for run, lease in (await asyncio.to_thread(self._read)).items()
+            if not (await self._open(run) and await self._open(refs.round_id(run)))
         }
-        for run in await asyncio.to_thread(self._drop, ended):
-            await self._remove_worktree(run)
+        for run in await asyncio.to_thread(self._drop, left):
+            if not await self._open(run):
+                await self._remove_worktree(run)
 
     async def _open(self, run: str) -> bool:
         try:

@@ -45,7 +45,8 @@ class IntegrationActivities:
             imported = await source.import_commits(clone.path, request.run, self.import_limits)
             # Checked before anything unfolds these trees: a few hundred bytes can name more files than a disk holds.
             span = await work_range.span(source, request.base_branch, imported)
-            await asyncio.to_thread(work_range.check, source, span, self.rules)
+            rules = self.rules.with_file(request.policy_file)
+            await asyncio.to_thread(work_range.check, source, span, rules)
             whole = await snapshot.commit_leftovers(
                 source,
                 clone.path,
@@ -53,10 +54,10 @@ class IntegrationActivities:
                 run=request.run,
                 message=request.commit_message,
                 identity=self.identity,
-                limits=self.rules.limits,
+                limits=rules.limits,
             )
             span = await work_range.span(source, request.base_branch, whole.sha)
-            result = await asyncio.to_thread(work_range.examine, source, span, self.rules, self.redactor)
+            result = await asyncio.to_thread(work_range.examine, source, span, rules, self.redactor)
             result = result.model_copy(update={"auto_committed": whole.made})
             if result.outcome is work.IntegrationOutcome.NO_CHANGES:
                 return result

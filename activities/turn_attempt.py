@@ -121,7 +121,7 @@ class Attempt:
         fresh_here = fence.is_new or fence.record.round < (self._elsewhere.turn if self._elsewhere else 0)
         interrupted = fence.begin_round(self._request.round, f"{info.activity_id}/{info.attempt}")
         interrupted = interrupted or self._progress.launched
-        session = self._progress.session
+        session = self._progress.session = self._as_named_here(fence.record, self._progress.session)
         note = self._elsewhere if fresh_here and not self._progress.launched else None
         missing = self._backend.transcript(self._room.home, session) is None
         archive = note.progress.session.archive if note else session.archive if missing else None
@@ -138,6 +138,12 @@ class Attempt:
             # This CLI names its conversations itself: the first line of the new one will say how.
             self._progress.session = session.model_copy(update={"id": ""})
         return interrupted
+
+    def _as_named_here(self, record: turn_fence.Record, asked: agent.Session) -> agent.Session:
+        """The conversation by the CLI's own name, which a turn that did not end well had no result to tell in."""
+        named = asked.model_copy(update={"id": record.known_as or asked.id})
+        known = self._backend.transcript(self._room.home, asked) is not None
+        return asked if known or self._backend.transcript(self._room.home, named) is None else named
 
     async def _played(
         self, fence: turn_fence.Fence, log: artifact_store.ArtifactStream, *, resume: bool, interrupted: bool
@@ -157,6 +163,7 @@ class Attempt:
         self, fence: turn_fence.Fence, log: artifact_store.ArtifactStream, *, resume: bool, interrupted: bool
     ) -> tuple[port.Verdict, turn_process.Ended]:
         """One process of the session. `interrupted`: this turn had begun before, in a process that was lost."""
+        fence.also_known_as(self._progress.session)
         words = await self._words(resume=resume, interrupted=interrupted)
         update = {"session": self._progress.session, "resume": resume, "prompt": words}
         request = self._request.model_copy(update=update)
@@ -183,8 +190,6 @@ class Attempt:
                 spec, self._backend, bounds, log=log, on_start=started, on_event=happened
             )
             ended = await self._until_stopped(supervisor, fence)
-        if not self._request.session.id or self._progress.session.id != self._request.session.id:
-            fence.also_known_as(self._progress.session)
         verdict = self._backend.fold(ended.events, turn_process.exit_code_of(ended.status), request)
         meter.see(verdict)
         return verdict, ended

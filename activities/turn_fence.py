@@ -42,6 +42,8 @@ class Record(BaseModel):
     usage: agent.Usage | None = None
     holder: str = ""
     """Activity id and attempt, for people."""
+    known_as: str = ""
+    """The CLI's own id of the session, where it does not take the one that was asked for."""
     boot: str = ""
     processes: tuple[tuple[int, int], ...] = ()
     """Launcher and program of the newest process: pid and start time."""
@@ -50,9 +52,19 @@ class Record(BaseModel):
 class Fence:
     """The right to run processes of one session, while the context that `hold` opens lasts."""
 
-    def __init__(self, path: Path, record: Record) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self.record = record
+        self._locks: dict[Path, int] = {}
+        self.record = Record()
+
+    async def take(self, session: agent.Session, grace_seconds: float) -> None:
+        lock = self._locks[self._path] = _open_lock(self._path)
+        await _take(lock, self._path, session, grace_seconds)
+        self.record = _read(self._path)
+
+    def let_go(self) -> None:
+        while self._locks:
+            os.close(self._locks.popitem()[1])
 
     def begin_round(self, number: int, holder: str) -> bool:
         """Returns whether the session was left in the middle: of this round by another attempt, or of an older one."""
@@ -82,15 +94,32 @@ class Fence:
         self.record.cost, self.record.usage = progress.cost_usd, progress.usage
 
     def also_known_as(self, session: agent.Session) -> None:
-        """The CLI has given the session a name of its own: who asks for that one finds the same totals."""
+        """The CLI has given the session a name of its own: who asks for that one waits for the same end, and finds the
+        same record.
+
+        Raises:
+            AgentCrashed: another attempt holds the session under that name.
+        """
         other = self._path.with_name(f"{_name(session)}.json")
-        if other != self._path:
-            Fence(other, self.record.model_copy(update={"processes": ()})).save()
+        if not session.id or other in self._locks:
+            return
+        lock = _open_lock(other)
+        if not _lock(lock):
+            os.close(lock)
+            raise errors.AgentCrashed(
+                f"session {session.id} of {session.backend} is driven by {_read(other).holder or 'another attempt'} "
+                f"and was given to {self.record.holder} as well: this one ends, the next turn resumes the session"
+            )
+        self._locks[other] = lock
+        self.record.known_as = session.id
+        self.save()
 
     def save(self) -> None:
-        fresh = self._path.with_suffix(".new")
-        fresh.write_text(self.record.model_dump_json(), encoding="utf-8")
-        fresh.replace(self._path)
+        """Under every name that the session has."""
+        for path in self._locks:
+            fresh = path.with_suffix(".new")
+            fresh.write_text(self.record.model_dump_json(), encoding="utf-8")
+            fresh.replace(path)
 
 
 @asynccontextmanager
@@ -105,19 +134,16 @@ async def hold(
     """
     folder = state_dir / "sessions"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    name = _name(session)
-    path = folder / f"{name}.json"
-    lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fence = Fence(folder / f"{_name(session)}.json")
     try:
-        await _take(lock, path, session, grace_seconds)
+        await fence.take(session, grace_seconds)
         await sweep(*places)
-        fence = Fence(path, _read(path))
         yield fence
         # Reached only when the turn's processes were awaited: nothing is left to end.
         fence.record.processes = ()
         fence.save()
     finally:
-        os.close(lock)
+        fence.let_go()
 
 
 def _name(session: agent.Session) -> str:
@@ -170,6 +196,10 @@ async def _take(lock: int, path: Path, session: agent.Session, grace_seconds: fl
                 f"after {_WAIT_SECONDS:.0f} s: the turn is not started twice; look for stuck processes on this host"
             )
         await asyncio.sleep(_POLL_SECONDS)
+
+
+def _open_lock(path: Path) -> int:
+    return os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _lock(lock: int) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import heapq
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +15,10 @@ from integrations.agent import port
 from sandbox import process
 
 _EVENTS_KEPT: Final = 2000
+"""Of what only its newest counts: words, calls, and their answers."""
+_COUNTED_KEPT: Final = 20_000
+"""Of what a verdict adds up or looks for in all of the process: more steps than a turn has time for."""
+_COUNTED: Final = frozenset({agent.EventKind.SESSION, agent.EventKind.COST, agent.EventKind.RESULT})
 _TEXT_KEPT: Final = 8000
 _STDERR_KEPT: Final = 16_000
 
@@ -37,6 +42,23 @@ class Ended:
     stderr: str
 
 
+class _Kept:
+    """The events of a process, in their order and bounded."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._newest: collections.deque[tuple[int, agent.Event]] = collections.deque(maxlen=_EVENTS_KEPT)
+        self._counted: collections.deque[tuple[int, agent.Event]] = collections.deque(maxlen=_COUNTED_KEPT)
+
+    def add(self, event: agent.Event) -> None:
+        self._seen += 1
+        counted = event.kind in _COUNTED or event.denials
+        (self._counted if counted else self._newest).append((self._seen, event))
+
+    def all(self) -> tuple[agent.Event, ...]:
+        return tuple(event for _, event in heapq.merge(self._newest, self._counted, key=lambda each: each[0]))
+
+
 class Supervisor:
     """Runs one process to its end. However `run` ends, no process is left when it has."""
 
@@ -56,7 +78,7 @@ class Supervisor:
         self._log = log
         self._on_start = on_start
         self._on_event = on_event
-        self._events: collections.deque[agent.Event] = collections.deque(maxlen=_EVENTS_KEPT)
+        self._events = _Kept()
         self._watcher: turn_watch.Watcher | None = None
 
     @property
@@ -96,7 +118,7 @@ class Supervisor:
         finally:
             await process.uncancelled(watcher.end())
         status = await running.close(0)
-        return Ended(tuple(self._events), status, self.stderr())
+        return Ended(self._events.all(), status, self.stderr())
 
     def stderr(self) -> str:
         """The end of what the process complained about."""
@@ -114,7 +136,7 @@ class Supervisor:
             watcher.heard()
             for event in self._backend.parse(line):
                 kept = event.model_copy(update={"text": event.text[:_TEXT_KEPT]})
-                self._events.append(kept)
+                self._events.add(kept)
                 watcher.vigil.saw(kept)
                 self._on_event(kept)
         await running.wait()

@@ -6,7 +6,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from temporalio.client import Client
 
-from cli import failures, fleet_door, render, session, steer
+from cli import failures, fleet_door, names, render, session, steer
 from domain import roster, turns, wire
 
 _INHERITED: Final = "(the run's)"
@@ -59,8 +59,8 @@ def show(name: str, *, as_json: bool) -> None:
     state = session.call(_state)
     agent = state.pool.agent(name)
     if agent is None:
-        names = ", ".join(a.name for a in state.pool.agents) or "nobody"
-        raise failures.Failed(f"the pool has no agent '{name}', it has {names}: fettle agents list")
+        others = ", ".join(a.name for a in state.pool.agents) or "nobody"
+        raise failures.Failed(f"the pool has no agent '{name}', it has {others}: fettle agents list")
     found = _shown(state, agent)
     if as_json:
         render.emit_json(found)
@@ -87,6 +87,24 @@ def change(kind: roster.Kind, name: str, given: dict[str, Any], line: str, *, as
     render.emit(pool.agent(name) or {"agent": name, "agents": [a.name for a in pool.agents]}, line, as_json=as_json)
 
 
+def remove(name: str, *, as_json: bool) -> None:
+    """Take an agent out of the pool, and say it when it was the last one of its type."""
+
+    async def work(client: Client) -> tuple[roster.Instance | None, roster.Pool]:
+        before = (await fleet_door.ask(client, wire.TURNS, turns.State)).pool.agent(name)
+        wanted = steer.checked(lambda: roster.Change(by=session.operator(), kind=roster.Kind.REMOVE, name=name))
+        return before, await fleet_door.tell(client, wire.CHANGE_AGENTS, wanted, roster.Pool)
+
+    gone, pool = session.call(work)
+    line = f"{name} takes no more turns and is gone"
+    if gone is not None and all(agent.type != gone.type for agent in pool.agents):
+        line += (
+            f"; nobody of the type '{gone.type}' is left, and a run that asks for one fails: "
+            f"fettle agents add NAME --type {gone.type}"
+        )
+    render.emit({"agent": name, "agents": [a.name for a in pool.agents]}, line, as_json=as_json)
+
+
 def change_type(name: str, given: dict[str, Any], *, as_json: bool) -> None:
     """Set what the members of a type inherit.
 
@@ -105,9 +123,11 @@ def given(*, labels: list[str] | None = None, appendix_file: Path | None = None,
     """The fields that were typed.
 
     Raises:
-        failures.Usage: the file of the appendix cannot be read.
+        failures.Usage: the file of the appendix cannot be read, or there is no such backend.
     """
     found = {key: value for key, value in named.items() if value is not None}
+    if found.get("backend"):
+        names.backend(found["backend"])
     if labels is not None:
         found["match_labels"] = tuple(label for label in labels if label)
     if appendix_file is not None:

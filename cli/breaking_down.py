@@ -1,6 +1,7 @@
 """`fettle breakdown`: start the workflow of a spec, or join the one that works, and show what it proposes or filed."""
 
 import asyncio
+import shlex
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -222,9 +223,17 @@ def _print(outcome: breakdown.Outcome, asked: Asked) -> None:
     if outcome.applied:
         out.print(f"{made} filed in {outcome.repo}, read from the spec by {render.clean(draft.by)}")
     else:
-        command = f"fettle breakdown {asked.spec} --repo {outcome.repo} --apply"
-        follow = f": file them with {command}" if new else ""
+        follow = f": file them with {_command(asked)}" if new else ""
         out.print(render.clean(f"{new} new for {outcome.repo}, proposed by {draft.by}; nothing was written{follow}"))
+
+
+def _command(asked: Asked) -> str:
+    """The same command, for certain: what it files is what was shown."""
+    words = ["fettle", "breakdown", str(asked.spec), "--repo", asked.repo]
+    words += ["--max", str(asked.most)] if asked.most != breakdown.MOST_ISSUES else []
+    words += [word for label in asked.labels for word in ("--label", label)]
+    words += ["--tracking", str(asked.tracking)] if asked.tracking else []
+    return shlex.join([*words, "--apply"])
 
 
 def _table(repo: refs.Repository, plan: breakdown.Plan) -> console.RenderableType:

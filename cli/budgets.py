@@ -1,7 +1,8 @@
 """Budgets and cool-downs: what may be spent, what is, and who is left alone for how long."""
 
+import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -11,6 +12,7 @@ from cli import failures, fleet_door, names, render, session, steer
 from domain import budget, quota, turns, waiting_line, wire
 
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_LONGEST: Final = timedelta(days=36_500)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 _FIELDS: Final = {
@@ -79,10 +81,15 @@ def set_limits(*, only: str, as_json: bool, **typed: str | None) -> None:
 
 
 def _dollars(name: str, text: str) -> float | None:
+    if not text.strip():
+        return None
     try:
-        return float(text) if text.strip() else None
+        usd = float(text)
     except ValueError:
-        raise failures.Usage(f"--{name} {text} is no number of dollars: for example --{name} 12.50") from None
+        usd = math.nan
+    if not math.isfinite(usd):
+        raise failures.Usage(f"--{name} {text} is no number of dollars: for example --{name} 12.50")
+    return usd
 
 
 def override(usd: float, lasting: str, repo: str, issue: int, note: str, *, as_json: bool) -> None:
@@ -93,9 +100,14 @@ def override(usd: float, lasting: str, repo: str, issue: int, note: str, *, as_j
     """
     if issue and not repo:
         raise failures.Usage(f"--issue {issue} is of no repository: add --repo owner/name")
+    span, most = seconds(lasting), budget.LONGEST_OVERRIDE
+    if not 0 < span <= most.total_seconds():
+        raise failures.Usage(
+            f"--for {lasting} is not within what an override may last, {most.days}d: say it again later"
+        )
     wanted = {
         "usd": usd,
-        "seconds": seconds(lasting),
+        "seconds": span,
         "by": session.operator(),
         "note": note,
         "repo": names.repository(repo) if repo else None,
@@ -109,12 +121,15 @@ def seconds(text: str) -> float:
     """`2h`, `90m`, `1d12h`.
 
     Raises:
-        failures.Usage: it has another form.
+        failures.Usage: it has another form, or is longer than a century.
     """
     parts = _SPAN.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise failures.Usage(f"'{text}' is no time: expected a number and s, m, h or d, for example 2h or 1d12h")
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    found = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if found > _LONGEST.total_seconds():
+        raise failures.Usage(f"'{text}' is longer than any time here, {_LONGEST.days}d: give a shorter one")
+    return found
 
 
 def _shown(state: turns.State, now: datetime) -> Shown:

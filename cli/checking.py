@@ -25,7 +25,9 @@ def check(place: Path, *, with_prompt: bool, as_json: bool) -> int:
 def _parsed(path: Path) -> reading.Parsed:
     try:
         with path.open("rb") as file:
-            return reading.parse(file.read(FILE_LIMIT + 1).decode("utf-8"))
+            found = file.read(FILE_LIMIT + 1)
+        # What is beyond the limit is not read, and a character that the limit cuts is no damage.
+        return reading.parse(found.decode("utf-8", "strict" if len(found) <= FILE_LIMIT else "replace"))
     except FileNotFoundError:
         code, sentence = Code.MISSING_FILE, f"there is no file {path}: name it, or the folder that holds {FILE_NAME}"
     except OSError as failure:

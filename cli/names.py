@@ -26,3 +26,18 @@ def repository(text: str) -> refs.Repository:
         return refs.Repository.parse(text)
     except ValueError as wrong:
         raise failures.Usage(str(wrong)) from wrong
+
+
+def backend(text: str, option: str = "--backend") -> str:
+    """Read the name of an agent's CLI.
+
+    Raises:
+        failures.Usage: no such one: a run that asks for it would find no host, and fail.
+    """
+    from integrations.agent import registry
+
+    if text not in registry.BACKENDS:
+        raise failures.Usage(
+            f"{option} is '{text}', the known ones are {', '.join(registry.BACKENDS)}: name one of them"
+        )
+    return text

@@ -179,7 +179,7 @@ def _policy(base: RepositoryPolicy, changes: dict[str, Any]) -> RepositoryPolicy
             "change that file, or name another one with workflow_file"
         )
     try:
-        return RepositoryPolicy.model_validate({**base.model_dump(exclude_unset=True), **changes})
+        policy = RepositoryPolicy.model_validate({**base.model_dump(exclude_unset=True), **changes})
     except pydantic.ValidationError as wrong:
         problems = [
             f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in wrong.errors(include_url=False)
@@ -188,6 +188,11 @@ def _policy(base: RepositoryPolicy, changes: dict[str, Any]) -> RepositoryPolicy
             f"the policy is not accepted ({'; '.join(problems)}): correct it; the keys are "
             f"{', '.join(key for key in RepositoryPolicy.model_fields if key != _SNAPSHOT)}"
         ) from wrong
+    for key, named in (("agent", (policy.agent,)), ("fallback_agents", policy.fallback_agents)):
+        for backend in named if key in changes else ():
+            if backend or key != "agent":
+                names.backend(backend, key)
+    return policy
 
 
 async def _checked(ref: refs.Repository, policy: RepositoryPolicy, config: settings.Settings) -> refs.Repository:

@@ -2,6 +2,7 @@
 
 import asyncio
 import shlex
+from pathlib import PurePosixPath
 from typing import Final
 
 from pydantic import BaseModel
@@ -18,10 +19,11 @@ _LOOK_SECONDS: Final = 0.5
 _ENTER: Final = {
     "claude": "CLAUDE_CONFIG_DIR={config} claude --resume {id}",
     "codex": "CODEX_HOME={config} codex resume {id}",
-    "gemini": "gemini --resume {id}",
-    "opencode": "opencode --session {id}",
+    "gemini": "HOME={parent} gemini --resume {id}",
+    "opencode": "XDG_DATA_HOME={parent} opencode --session {id}",
 }
-"""How a person goes on in an agent's own conversation; a backend that is missing here has no screen for people."""
+"""How a person goes on in an agent's own conversation, which is in the run's home and not in theirs. A backend that is
+missing here has none that a person can enter by the id alone."""
 
 
 class Place(BaseModel):
@@ -45,16 +47,17 @@ def take(run: str, *, now: bool, note: str, wait_seconds: float, as_json: bool) 
     async def work(client: Client) -> Place:
         issue = await listing.find(client, run)
         state = await runs.query(client, issue)
-        if not steps.taken_over(state):
-            request = steer.checked(lambda: TakeoverRequest(by=session.operator(), note=note, now=now))
+        request = steer.checked(lambda: TakeoverRequest(by=session.operator(), note=note, now=now))
+        theirs = steps.taken_over(state) and state.hold is not None and state.hold.by == request.by
+        if now or not theirs:  # what somebody else has is refused, in the run's words
             state = await runs.update(client, issue, wire.TAKE_OVER, request)
             render.progress(
                 f"{issue} is yours at its next safe point" + ("" if now else "; --now does not wait for it")
             )
         return await _safe_point(client, issue, wait_seconds)
 
-    place = session.call(work)
-    render.emit(place, "\n".join(_lines(place)), as_json=as_json)
+    found = session.call(work)
+    render.emit(found, "\n".join(_lines(found)), as_json=as_json)
 
 
 def give_back(run: str, *, note: str, as_json: bool) -> None:
@@ -72,7 +75,7 @@ async def _safe_point(client: Client, issue: refs.Issue, wait_seconds: float) ->
             raise failures.Failed(f"{issue} ended before its safe point ({state.ending.reason}): nothing is taken over")
         found = await _round(client, issue)
         if found is not None and found.theirs:
-            return _place(state, found)
+            return place(state, found)
         doing = f"the agent's turn {found.turns} is not over" if found else "between two rounds"
         if doing != told:
             render.progress(f"{issue}: {doing}")
@@ -97,7 +100,8 @@ async def _round(client: Client, issue: refs.Issue) -> implement.State | None:
     return state
 
 
-def _place(state: State, found: implement.State) -> Place:
+def place(state: State, found: implement.State) -> Place:
+    """Where the work of a run that is taken over lies; `found` is its round."""
     assert found.worktree is not None  # AWAIT_HANDBACK is due only with a worktree
     conversation = found.session or state.session
     return Place(
@@ -111,14 +115,15 @@ def _place(state: State, found: implement.State) -> Place:
 
 
 def _enter(conversation: agent.Session) -> str:
-    words = _ENTER.get(conversation.backend, "")
-    return words.format(config=shlex.quote(conversation.config_dir), id=conversation.id)
+    words, config = _ENTER.get(conversation.backend, ""), PurePosixPath(conversation.config_dir)
+    given = {"config": str(config), "parent": str(config.parent), "id": conversation.id}
+    return words.format(**{name: shlex.quote(text) for name, text in given.items()})
 
 
-def _lines(place: Place) -> list[str]:
-    lines = [f"{place.run} is yours, on host {place.host}:", f"  cd {shlex.quote(place.worktree)}"]
-    if place.enter:
-        lines.append(f"  {place.enter}    # the agent's own conversation")
+def _lines(found: Place) -> list[str]:
+    lines = [f"{found.run} is yours, on host {found.host}:", f"  cd {shlex.quote(found.worktree)}"]
+    if found.enter:
+        lines.append(f"  {found.enter}    # the agent's own conversation")
     lines.append("Commits and uncommitted files both count; nothing is pushed before you hand it back:")
-    lines.append(f"  fettle handback {place.run} --note 'what you did'")
+    lines.append(f"  fettle handback {found.run} --note 'what you did'")
     return lines

@@ -19,6 +19,8 @@ LONGEST_OVERRIDE: Final = timedelta(days=7)
 _DAYS_KEPT: Final = timedelta(days=2)
 
 Usd = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+"""JSON has no other numbers: one would arrive as null, which takes a limit away."""
 
 
 class Scope(enum.StrEnum):
@@ -40,8 +42,8 @@ class Limits(BaseModel):
     """All runs of one issue together."""
     repository_day_usd: Usd | None = None
     day_usd: Usd | None = None
-    turn_usd: Usd = 2.0
-    """Reserved for a turn of which there is no experience yet."""
+    turn_usd: Annotated[Usd, Field(gt=0)] = 2.0
+    """Reserved for a turn of which there is no experience yet. If it were nothing, any number could begin at once."""
     repositories: dict[str, Usd] = Field(default_factory=dict, max_length=1000)
     """`owner/name` and its day's limit, where it differs from `repository_day_usd`."""
 
@@ -87,7 +89,7 @@ class Change(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     by: str = Field(min_length=1, max_length=200)
-    limits: dict[str, float | dict[str, float] | None] = Field(default_factory=dict)
+    limits: dict[str, _Finite | dict[str, _Finite] | None] = Field(default_factory=dict)
     """Fields of `Limits` with their new values; `repositories` is merged, 0 removes nothing and means nothing left."""
     forget_repositories: tuple[str, ...] = ()
     override: Override | None = None

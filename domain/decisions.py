@@ -117,13 +117,13 @@ def hold(state: State, request: HoldRequest, at: datetime) -> None:
 
 def check_takeover(state: State, request: TakeoverRequest) -> None:
     """Raises errors.Refused when there is no worktree to take, when the run is ending or merging, or when somebody has
-    it already."""
+    it already. Who has asked for it may ask again not to wait for the turn."""
     _check_running(state)
     if steps.taken_over(state):
-        raise errors.Refused(
-            f"{state.issue} is taken over by {state.hold.by if state.hold else 'somebody'} already: "
-            f"fettle handback {state.issue} first"
-        )
+        by = state.hold.by if state.hold else "somebody"
+        if request.now and request.by == by:
+            return
+        raise errors.Refused(f"{state.issue} is taken over by {by} already: fettle handback {state.issue} first")
     if steps.stands(state):
         raise errors.Refused(f"{state.issue} is held: fettle release {state.issue}, then take it over")
     if state.generation < 2:
@@ -139,6 +139,8 @@ def check_takeover(state: State, request: TakeoverRequest) -> None:
 
 
 def take_over(state: State, request: TakeoverRequest, at: datetime) -> None:
+    if steps.taken_over(state):
+        return  # only in more of a hurry than before
     state.hold = Hold(kind=HoldKind.TAKEOVER, by=request.by, note=request.note, since=at)
     state.disk_is_theirs = True
 
@@ -154,7 +156,6 @@ def hand_back(state: State, handback: Handback) -> None:
     """What the person changed is recorded first, then the agent goes on; a question of before is void, since the work
     it was about has moved on."""
     state.hold = None
-    state.disk_is_theirs = False
     state.handback = handback
     state.question = state.answer = None
     state.order = state.order or WorkOrder(reason=Reason.TAKEOVER)
@@ -195,6 +196,8 @@ def edit(state: State, change: Edit) -> None:
         state.admission_asked = False  # it asks again, and lines up by its new priority
     if change.agent is not None:
         state.session = None  # another agent cannot continue this one's conversation
+        if state.question is not None:  # nobody can answer it any more, and its round is over or goes on without it
+            state.order = state.order or WorkOrder(reason=Reason.EDIT, feedback=_another_agent(state))
         state.question = state.answer = None
     if change.prompt is not None:
         state.human_note = change.prompt
@@ -202,6 +205,13 @@ def edit(state: State, change: Edit) -> None:
             state.order = WorkOrder(reason=Reason.EDIT, feedback=change.prompt)
             if state.hold and state.hold.kind is HoldKind.MERGE_APPROVAL:
                 state.hold = None
+
+
+def _another_agent(state: State) -> str:
+    asked = state.question.tool if state.question else ""
+    return (
+        f"Another agent worked on this and stopped to ask about a call of {asked}. Look at its work before you go on."
+    )
 
 
 def check_retry(state: State, request: HoldRequest) -> None:

@@ -153,11 +153,3 @@ class RepositoryState(Model):
         self.states |= {w.run: w.state for w in self.waiting if w.run == run and w.state}
         self.waiting = tuple(w for w in self.waiting if w.run != run)
         self.running = (*self.running, run)
-
-    def why_waiting(self, run: str) -> str:
-        if self.settings is None:
-            return "the fleet has not answered yet"
-        if self.settings.paused:
-            return "the fleet is paused: fettle resume"
-        ahead = len(self.running)
-        return f"{ahead} of {self.max_in_flight} runs are in flight: one has to end first"

@@ -96,6 +96,10 @@ class State(Model):
     theirs: bool = False
     """The person who takes over has the worktree: nothing of the agent runs."""
     handback: Handback | None = None
+    recorded: Handback | None = None
+    """The newest handback that was dealt with: the run repeats it with everything that it tells afterwards."""
+    unrecorded: bool = False
+    """What a person handed back could not be pushed: it is in the worktree alone."""
     held: bool = False
     lease: work.HostLease | None = None
     lost_host: str = ""
@@ -121,6 +125,8 @@ class Result(Model):
     turns: int = 0
     cost_usd: float | None = None
     question: agent.Question | None = None
+    disk_is_theirs: bool = False
+    """The worktree holds what a person did and nobody has pushed: it is not removed with the run."""
 
 
 class Step(enum.StrEnum):
@@ -183,7 +189,13 @@ def result(state: State) -> Result:
         turns=state.turns,
         cost_usd=state.cost_usd,
         question=state.question,
+        disk_is_theirs=disk_is_theirs(state),
     )
+
+
+def disk_is_theirs(state: State) -> bool:
+    """Whether the worktree holds, or may hold, what a person did and nobody has pushed."""
+    return bool(state.taken_over_by) or state.handback is not None or state.unrecorded
 
 
 def turn_request(state: State, session: agent.Session, *, resume: bool) -> agent.TurnRequest:

@@ -211,6 +211,7 @@ def after_round(state: State, result: implement.Result, at: datetime | None = No
     state.host = result.host or state.host
     state.cost_usd = result.cost_usd if result.cost_usd is not None else state.cost_usd
     state.question, state.answer, state.handback = result.question, None, None
+    state.disk_is_theirs = result.disk_is_theirs or taken_over(state)
     done = result.integration
     if result.ending.outcome is implement.Outcome.QUESTION:
         return
@@ -232,7 +233,9 @@ def after_round(state: State, result: implement.Result, at: datetime | None = No
             state.order = WorkOrder(reason=Reason.EDIT, feedback=state.human_note)
     else:
         kind = "no_changes" if result.ending.outcome is implement.Outcome.NO_CHANGES else result.ending.failure_class
-        fail(state, kind, result.ending.reason)
+        left = result.host.host_id if result.host and result.disk_is_theirs else ""
+        kept = f"; what a person did by hand is not pushed, it stays on host {left}" if left else ""
+        fail(state, kind, f"{result.ending.reason}{kept}")
 
 
 def after_inspection(state: State, seen: Inspection) -> None:

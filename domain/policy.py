@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from domain.agent import Autonomy, McpServer
 from domain.hooks import Hooks
-from domain.workflow_policy import FILE_NAME, Workflow
+from domain.workflow_policy import FILE_NAME, LEVELS, Workflow
 
 
 class ApprovalMode(enum.StrEnum):
@@ -141,12 +141,16 @@ def effective(operator: RepositoryPolicy, workflow: Workflow | None) -> Reposito
         "verify_command": gates.verify_command,
         "verify_timeout_seconds": gates.verify_timeout_seconds,
         "merge_method": MergeMethod(gates.merge_method) if gates.merge_method else None,
-        "sandbox_level": workflow.sandbox.level,
     }
     given = operator.model_fields_set
     # A setting that was emptied (`fettle repo set --verify ""`) is silent again: there is no other way to take it back.
     silent = {key for key in offered if key not in given or not getattr(operator, key)}
+    if wish.backend and "agent" not in silent and wish.backend != operator.agent:
+        silent -= {"model"}  # it is a model of the backend that the file asks for, and does not get
     changes = {key: value for key, value in offered.items() if value and key in silent}
+    changes["sandbox_level"] = max(operator.sandbox_level, workflow.sandbox.level, key=_confinement)
+    if wish.autonomy and "autonomy" in given:
+        changes["autonomy"] = max(operator.autonomy, wish.autonomy, key=list(Autonomy).index)
     for key, wished in (
         ("max_in_flight", wish.max_concurrent),
         ("max_turns", wish.max_turns),
@@ -172,6 +176,10 @@ def mode_of_run(policy: RepositoryPolicy, fleet: ApprovalMode) -> ApprovalMode:
     mode = policy.approval_mode or fleet
     wished = policy.workflow.gates.approval_mode if policy.workflow else ""
     return mode.at_least(ApprovalMode(wished)) if wished else mode
+
+
+def _confinement(level: str) -> int:
+    return LEVELS.index(level) if level else -1
 
 
 def _narrower(allowed: tuple[str, ...] | None, wished: tuple[str, ...] | None) -> tuple[str, ...] | None:

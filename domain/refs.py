@@ -107,6 +107,11 @@ def host_queue(host_id: str) -> str:
     return f"{wire.HOST_QUEUE_PREFIX}{host_id}"
 
 
+def round_id(run: str) -> str:
+    """Workflow id of a run's implementation round; one at a time."""
+    return f"{run}/implement"
+
+
 def slug(text: str, limit: int = 40) -> str:
     """Lower-case letters, digits and single dashes, at most `limit` characters; may be empty."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:limit].strip("-")

@@ -13,6 +13,7 @@ DEV: Final = "dev"
 REVIEWER: Final = "reviewer"
 MOST_AGENTS: Final = 100
 """The pool is part of one workflow's state: a hundred appendices of the largest size still fit a payload."""
+_SHOWN: Final = 100
 _NAME: Final = r"^[a-z0-9][a-z0-9-]{0,62}$"
 
 Name = Annotated[str, Field(pattern=_NAME)]
@@ -293,4 +294,9 @@ def _built(model: type[_Model], fields: Mapping[str, object]) -> _Model:
 def problems(invalid: ValidationError) -> str:
     """What is wrong with which value, in one line."""
     found = invalid.errors(include_url=False)
-    return "; ".join(f"'{'.'.join(map(str, p['loc']))}' is {p['input']!r}: {p['msg']}" for p in found)
+    return "; ".join(f"'{'.'.join(map(str, p['loc']))}' is {_short(p['input'])}: {p['msg']}" for p in found)
+
+
+def _short(value: object) -> str:
+    words = repr(value)
+    return words if len(words) <= _SHOWN else f"{words[:_SHOWN]}… ({len(words)} characters)"

@@ -12,7 +12,10 @@ def told(state: State, signal: HoldSignal) -> None:
     """The run was held, released, taken over or handed back."""
     state.held = signal.held
     state.taken_over_by = signal.taken_over_by
-    state.handback = signal.handback or state.handback
+    if signal.taken_over_by:
+        state.recorded = None  # what is handed back next is news, whatever its words
+    elif signal.handback != state.recorded:
+        state.handback = signal.handback or state.handback
 
 
 def after_look(state: State, gone: str) -> None:
@@ -90,6 +93,7 @@ def after_integration(state: State, result: work.Integration) -> None:
     """No change gets one more turn, an unsafe one goes back to the agent, a pushed one is verified next."""
     state.integration = result
     if result.outcome is work.IntegrationOutcome.PUSHED:
+        state.unrecorded = False
         state.expected_remote_sha = result.head_sha
         if not state.policy.verify_command:
             state.ending = Ending(outcome=Outcome.READY)
@@ -176,8 +180,9 @@ def after_lease_loss(state: State, step: Step) -> None:
 def after_handback(state: State, result: work.Integration) -> None:
     """A person's work is a commit of its own now; the agent is told what was changed, and goes on from there."""
     back = state.handback or Handback(by="somebody")
-    state.handback = None
-    if result.outcome is work.IntegrationOutcome.UNSAFE:
+    state.recorded, state.handback = state.handback, None
+    state.unrecorded = result.outcome is work.IntegrationOutcome.UNSAFE
+    if state.unrecorded:
         after_integration(state, result)
         return
     changed = "changed nothing"
@@ -189,7 +194,11 @@ def after_handback(state: State, result: work.Integration) -> None:
 
 
 def after_unsafe_work(state: State, message: str) -> None:
-    """A commit breaks a rule of the import: its sentence goes back to the agent, up to the safety budget."""
+    """A commit breaks a rule of the import: its sentence goes back to the agent, up to the safety budget. So does that
+    of a person's commit: it stays where it is, for the agent to mend."""
+    if state.handback is not None:
+        message = f"{state.handback.by} had the worktree, and what they left there cannot be taken as it is: {message}"
+        state.recorded, state.handback, state.unrecorded = state.handback, None, True
     if state.used.safety >= state.policy.budgets.safety:
         _fail(state, "safety", f"the import of the agent's commits is refused: {bounded(message, 1000)}")
         return

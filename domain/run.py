@@ -223,7 +223,8 @@ class State(Model):
     """What the agent's next call waits for; its process has ended."""
     answer: Answer | None = None
     disk_is_theirs: bool = False
-    """A person has taken the worktree over and not handed it back: whatever ends the run, it is not removed."""
+    """A person has taken the worktree over, and what they did there is not pushed: whatever ends the run, it is not
+    removed."""
     handback: Handback | None = None
     """A person's work in the worktree that the next round records before anything else."""
     host: work.HostLease | None = None

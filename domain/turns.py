@@ -97,6 +97,10 @@ def decide(state: State, asked: BeginTurn, now: datetime) -> Answer:
 
 def _decide(state: State, asked: BeginTurn, now: datetime) -> tuple[Answer, tuple[str, ...]]:
     """With the names of the agents that would do."""
+    if lost := _lost(state, asked):
+        state = state.model_copy(deep=True)
+        for lease in lost:
+            _close(state, lease, None, now)
     held = next((lease for lease in state.leases if lease.turn == asked.turn), None)
     if held is not None:
         return _granted(state, held), ()
@@ -108,6 +112,17 @@ def _decide(state: State, asked: BeginTurn, now: datetime) -> tuple[Answer, tupl
     return next((f for f in found if f[0].verdict is Verdict.GO), found[0])
 
 
+def _lost(state: State, asked: BeginTurn) -> list[Lease]:
+    """Turns of the asking run that it knows no more of: an earlier try of this round, and all of an execution before
+    this one, since there is only one at a time."""
+
+    def is_lost(lease: Lease) -> bool:
+        again = (lease.type, lease.round) == (asked.type, asked.round) and lease.turn != asked.turn
+        return lease.run == asked.run and (again or lease.run_id != asked.run_id)
+
+    return list(filter(is_lost, state.leases))
+
+
 def takes_a_place_in_line(state: State, asked: BeginTurn, answer: Answer) -> bool:
     """Whether this wait has to be written down: only the first one for a place, so that who came first goes first."""
     if answer.verdict is not Verdict.WAIT or answer.reason is not WaitReason.SLOT:
@@ -117,6 +132,8 @@ def takes_a_place_in_line(state: State, asked: BeginTurn, answer: Answer) -> boo
 
 def begin(state: State, asked: BeginTurn, now: datetime) -> Answer:
     """Take what `decide` grants, or a place in line."""
+    for lost in _lost(state, asked):
+        _close(state, lost, None, now)
     answer, group = _decide(state, asked, now)
     if takes_a_place_in_line(state, asked, answer):
         state.line.join(asked, group, now)
@@ -126,8 +143,6 @@ def begin(state: State, asked: BeginTurn, now: datetime) -> Answer:
     if (held := state.lease(answer.turn)) is not None:
         held.expires_at = now + _life(asked)
         return answer
-    for older in [x for x in state.leases if (x.run, x.type) == (asked.run, asked.type) and x.round == asked.round]:
-        _close(state, older, None, now)  # the run tries this round again, so it has lost the earlier try
     state.granted += 1
     lease = Lease(
         key=f"{asked.turn}#{state.granted}",

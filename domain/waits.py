@@ -59,13 +59,22 @@ def _admission(state: run.State, around: Surroundings) -> Wait:
         waits, mover, ends = "the fleet, which is paused", Mover.PERSON, "somebody resumes the fleet"
         command = "fettle resume"
     else:
-        waits = (
-            f"a place in {state.issue.repo}: {len(repository.running)} of at most {repository.max_in_flight} in flight"
-            f"{_position(repository, mine)}"
-        )
-        if repository.running:
-            ends = f"one of {', '.join(_names(repository.running))} ends"
+        places, among = _places(repository, mine)
+        waits = f"a place in {state.issue.repo}: {places} in flight{_position(repository, mine)}"
+        if among:
+            ends = f"one of {', '.join(_names(among))} ends"
     return Wait(waits_for=waits, mover=mover, ends_when=ends, command=command)
+
+
+def _places(repository: fleet.RepositoryState, mine: str) -> tuple[str, tuple[str, ...]]:
+    """How many places are taken of those that this run needs one of, and by whom: those of its issue's state where
+    these are what is short."""
+    running, most = repository.running, repository.max_in_flight
+    own = next((w for w in repository.waiting if w.run == mine), None)
+    if own is not None and own.state_limit is not None and len(running) < most:
+        alike = tuple(run for run, state in repository.states.items() if state == own.state)
+        return f"{len(alike)} of at most {own.state_limit} in the state '{own.state}'", alike
+    return f"{len(running)} of at most {most}", running
 
 
 def _position(repository: fleet.RepositoryState, mine: str) -> str:

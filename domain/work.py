@@ -78,6 +78,8 @@ class IntegrateWork(Message):
     """What the branch on the forge must be now; empty: it must not exist."""
     commit_message: str
     """For work the agent left uncommitted."""
+    policy_file: str = ""
+    """The repository's own policy, which decides over later runs: no run may change it. Empty: the usual name alone."""
 
 
 class FindingLevel(enum.StrEnum):

@@ -15,10 +15,15 @@ from typing import Any, NoReturn
 from sandbox import cgroups
 
 _PR_SET_PDEATHSIG = 1
+_CLONE_NEWNS = 0x00020000
 _CLONE_NEWIPC = 0x08000000
 _CLONE_NEWNET = 0x40000000
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 1
+_MS_NOSUID_NODEV = 2 | 4
+_MS_SLAVE_BELOW = 0x4000 | 0x80000
+_SHARED_MEMORY = "/dev/shm"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def start(spec: dict[str, Any], keep: tuple[int, ...], group: cgroups.Group | None) -> int:
@@ -48,16 +53,54 @@ def start(spec: dict[str, Any], keep: tuple[int, ...], group: cgroups.Group | No
 
 
 def give(root: str, uid: int, gid: int) -> None:
-    """Make a tree of ours the account's. A file with a second name is left alone: that name may be elsewhere."""
-    me = os.geteuid()
+    """Make a tree of ours the account's. A file with a second name is left alone: that name may be elsewhere.
+
+    Every directory is reached from its parent, and no link is followed: a program of the same account may be alive, and
+    a path that it changes between a look and a step must not hand it a file of ours.
+    """
     os.lchown(root, uid, gid)
-    for folder, folders, files in os.walk(root):
-        for name in (*folders, *files):
-            path = os.path.join(folder, name)
-            with suppress(OSError):
-                facts = os.lstat(path)
-                if facts.st_uid == me and (facts.st_nlink == 1 or stat.S_ISDIR(facts.st_mode)):
-                    os.lchown(path, uid, gid)
+    with suppress(NotADirectoryError):
+        top = os.open(root, _DIRECTORY)
+        try:
+            _give_below(top, uid, gid)
+        finally:
+            os.close(top)
+
+
+def _give_below(top: int, uid: int, gid: int) -> None:
+    waiting: list[tuple[str, ...]] = [()]
+    while waiting:
+        way = waiting.pop()
+        with suppress(OSError):  # gone, or a directory no more
+            folder = _opened(top, way)
+            try:
+                with os.scandir(folder) as entries:
+                    names = [entry.name for entry in entries]
+                waiting += [(*way, name) for name in names if _give_one(folder, name, uid, gid)]
+            finally:
+                os.close(folder)
+
+
+def _opened(top: int, way: tuple[str, ...]) -> int:
+    at = os.dup(top)
+    for name in way:
+        above = at
+        try:
+            at = os.open(name, _DIRECTORY, dir_fd=above)
+        finally:
+            os.close(above)
+    return at
+
+
+def _give_one(folder: int, name: str, uid: int, gid: int) -> bool:
+    """Whether it is a directory."""
+    with suppress(OSError):
+        facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        is_folder = stat.S_ISDIR(facts.st_mode)
+        if facts.st_uid == os.geteuid() and (facts.st_nlink == 1 or is_folder):
+            os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False)
+        return is_folder
+    return False
 
 
 def _be_program(spec: dict[str, Any], launcher: int, report: int, group: cgroups.Group | None) -> NoReturn:
@@ -74,6 +117,9 @@ def _be_program(spec: dict[str, Any], launcher: int, report: int, group: cgroups
         if spec["own_network"]:
             step = "making a network of its own"
             _separate_network()
+        if spec["shared_memory"]:
+            step = "making shared memory of its own"
+            separate_shared_memory(spec["shared_memory"])
         if spec["account"]:
             step = "changing the account"
             _change_account(*spec["account"])
@@ -129,6 +175,23 @@ def _separate_network() -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         fcntl.ioctl(asking, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
+
+
+def separate_shared_memory(size: int) -> None:
+    """Replace the host's shared memory, for this process and its children, by an empty one of `size` bytes that goes
+    with them: in the host's anybody may write, and what lies there stays.
+
+    Raises:
+        OSError: this process may make no mounts.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    options = f"size={size},mode=1777".encode()
+    if (
+        libc.unshare(_CLONE_NEWNS) != 0
+        or libc.mount(b"none", b"/", None, ctypes.c_ulong(_MS_SLAVE_BELOW), None) != 0
+        or libc.mount(b"tmpfs", _SHARED_MEMORY.encode(), b"tmpfs", ctypes.c_ulong(_MS_NOSUID_NODEV), options) != 0
+    ):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def _change_account(uid: int, gid: int) -> None:

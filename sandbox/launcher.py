@@ -99,7 +99,7 @@ class Launcher:
     def _watches(self, spec: dict[str, Any]) -> tuple[watch.Watch, watch.Growth]:
         """What the control group holds needs no watch."""
         memory, processes = (0, 0) if self._group else (spec["memory"], spec["processes"])
-        growth = watch.Growth(spec["watched"], spec["disk"], self._wake_end)
+        growth = watch.Growth(spec["watched"], spec["disk"], self._wake_end, root=os.getpid(), memory_bytes=memory)
         return watch.Watch(os.getpid(), memory_bytes=memory, processes=processes), growth
 
     def _read_spec(self) -> dict[str, Any] | None:

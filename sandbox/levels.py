@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from domain import errors
-from sandbox import bubblewrap, container, limits, process, trees, unconfined, user_account
+from sandbox import bubblewrap, cgroups, container, limits, process, trees, unconfined, user_account
 from sandbox import spec as spec_
 from sandbox.spec import Level, Wall
 
@@ -90,7 +90,22 @@ async def tried(config: Config, name: Name) -> Tried:
             level, why_not = older, ""
     if why_not:
         return Tried(Refusing(name, why_not))
-    return Tried(level, bubblewrap.landlock_note() if name in {"bubblewrap", "user"} else "")
+    return Tried(level, _note(level))
+
+
+def _note(level: Level) -> str:
+    """What is good to know of a level that works."""
+    if level.name not in {"bubblewrap", "user"}:
+        return ""
+    found = [bubblewrap.landlock_note()]
+    if isinstance(level, user_account.UserAccount) and not level.own_memory:
+        found.append("without /dev/shm (root may make no mounts here)")
+    group = cgroups.Group.make(0, 0)
+    if group is None:
+        found.append("memory and processes watched, since no control group can be made here")
+    else:
+        group.remove()
+    return ", ".join(found)
 
 
 async def _try(level: Level, config: Config) -> str:

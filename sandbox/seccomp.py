@@ -18,6 +18,7 @@ _MODE_FILTER = 2
 _LOAD = 0x20  # one 32-bit word of struct seccomp_data
 _EQUAL = 0x15
 _AT_LEAST = 0x35
+_AND = 0x54
 _ANY_BIT = 0x45
 _RETURN = 0x06
 
@@ -41,6 +42,11 @@ _TERMINAL_INPUT = (0x5412, 0x541C)
 
 _AF_UNIX = 1
 _FAMILIES = (2, 10)
+_STREAMS = (1, 5)
+"""SOCK_STREAM and SOCK_SEQPACKET: an end of such a pair can never be connected to anything else. An end of a pair of
+datagram sockets sends to any address."""
+_TYPE_BITS = 0xF
+"""What of a socket's type is no flag."""
 _NETLINK = 16
 """Allowed for protocol 0 (routes) alone: names of network interfaces are asked there. What is left out matters:
 AF_VSOCK talks past every network namespace to the host of a virtual machine."""
@@ -108,6 +114,7 @@ _CLONE3 = (435, 435)
 _UNSHARE = (272, 97)
 _IOCTL = (16, 29)
 _SOCKET = (41, 198)
+_SOCKETPAIR = (53, 199)
 
 _Instruction = tuple[int, int, int, int]
 
@@ -122,7 +129,7 @@ def program(*, machine: str | None = None, unix_sockets: bool = True) -> bytes:
 
     Args:
         machine: Architecture as `uname -m` says it; None: this machine's.
-        unix_sockets: False refuses to make Unix sockets; pairs of connected ones are still made.
+        unix_sockets: False refuses to make Unix sockets; pairs of connected streams are still made.
 
     Raises:
         LookupError: there is no table for this architecture.
@@ -147,6 +154,8 @@ def program(*, machine: str | None = None, unix_sockets: bool = True) -> bytes:
     code += _on(_UNSHARE[column], _refused_bits(0, _NAMESPACES | _NEW_TIME))
     code += _on(_IOCTL[column], _refused_values(1, _TERMINAL_INPUT))
     code += _on(_SOCKET[column], _sockets((*_FAMILIES, _AF_UNIX) if unix_sockets else _FAMILIES))
+    if not unix_sockets:
+        code += _on(_SOCKETPAIR[column], _pairs())
     code.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("<HBBI", *each) for each in code)
 
@@ -201,3 +210,10 @@ def _sockets(families: tuple[int, ...]) -> list[_Instruction]:
         body += [(_EQUAL, 0, 1, family), (_RETURN, 0, 0, _ALLOW)]
     netlink = [_argument(2), (_EQUAL, 0, 1, 0), (_RETURN, 0, 0, _ALLOW)]
     return [*body, (_EQUAL, 0, len(netlink), _NETLINK), *netlink, _refuse(errno.EAFNOSUPPORT)]
+
+
+def _pairs() -> list[_Instruction]:
+    body = [_argument(1), (_AND, 0, 0, _TYPE_BITS)]
+    for kind in _STREAMS:
+        body += [(_EQUAL, 0, 1, kind), (_RETURN, 0, 0, _ALLOW)]
+    return [*body, _refuse(errno.EAFNOSUPPORT)]

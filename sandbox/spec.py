@@ -127,6 +127,8 @@ class Launch:
     own: tuple[Path, ...] = ()
     """Trees that are given to `account` first."""
     own_network: bool = False
+    shared_memory: int = 0
+    """Bytes of a /dev/shm of its own; 0: the host's."""
     seccomp: bytes = b""
     """Filter that the launcher puts over the program."""
     watched: tuple[Path, ...] = ()
@@ -167,6 +169,7 @@ def message(launch: Launch, spec: Spec) -> bytes:
         "account": [launch.account.uid, launch.account.gid] if launch.account else None,
         "own": [str(path) for path in launch.own],
         "own_network": launch.own_network,
+        "shared_memory": launch.shared_memory,
         "seccomp": base64.b64encode(launch.seccomp).decode(),
         "after": list(launch.after),
         "grace": spec.grace_seconds,

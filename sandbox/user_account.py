@@ -1,8 +1,8 @@
 """Level `user`: an account that owns nothing else, for hosts where no namespaces can be made and the worker is root.
 
 Each run gets an account of its own from a range, so that runs cannot touch each other's files or processes; with one
-named account they share it. Landlock holds the account to its directories where the kernel has it, and a network
-namespace cuts it off where root may make one.
+named account they share it. Landlock holds the account to its directories where the kernel has it, a network namespace
+cuts it off, and its shared memory is its own, where root may make such a namespace.
 """
 
 import fcntl
@@ -17,17 +17,21 @@ from pathlib import Path
 from typing import Final
 
 from domain import errors
-from sandbox import bridge, environment, landlock, seccomp, trees
+from sandbox import bridge, environment, landlock, limits, seccomp, trees
 from sandbox import spec as spec_
 from sandbox.spec import Wall
 
 _RANGE: Final = re.compile(r"(\d{3,9})-(\d{3,9})")
 _LEAST_UID: Final = 1000
 """Below are the system's own accounts."""
-_SEPARATE: Final = "import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare(0x40000000) != 0)"
+_SEPARATE_NETWORK: Final = "import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare(0x40000000) != 0)"
 """CLONE_NEWNET"""
+_SEPARATE_MEMORY: Final = (
+    f"import sys; sys.path.append({str(trees.OWN.parent)!r}); from sandbox import birth; "
+    "birth.separate_shared_memory(1 << 20)"
+)
 _ALWAYS: Final = frozenset(
-    {Wall.WRITES, Wall.WORKER_SECRETS, Wall.NAMESPACES, Wall.KERNEL, Wall.PROCESSES, Wall.MEMORY, Wall.FILES}
+    {Wall.WORKER_SECRETS, Wall.NAMESPACES, Wall.KERNEL, Wall.PROCESSES, Wall.MEMORY, Wall.FILES}
 ) | {Wall.SURVIVORS, Wall.HOST_SOCKETS}
 
 
@@ -46,6 +50,8 @@ class UserAccount:
     read_only: tuple[Path, ...] = ()
     python: Path = Path("/usr/bin/python3")
     own_network: bool = False
+    own_memory: bool = False
+    """A /dev/shm of its own; without, a program has none."""
     name: str = "user"
     why_not: str = ""
     walls: frozenset[Wall] = field(default=_ALWAYS)
@@ -71,12 +77,15 @@ class UserAccount:
             )
         if not seccomp.supported():
             return cls(why_not="there is no filter of system calls for this machine's architecture")
-        network = _can_separate_network(python)
+        network, memory = _can(python, _SEPARATE_NETWORK), _can(python, _SEPARATE_MEMORY)
         walls = _ALWAYS | ({Wall.NETWORK} if network else set())
-        walls |= {Wall.READS} if landlock.version() >= landlock.LEAST_VERSION else set()
+        # Permissions alone leave what everybody may read, and write: /tmp, and shared memory.
+        walls |= {Wall.READS, Wall.WRITES} if landlock.version() >= landlock.LEAST_VERSION else set()
         # One account for all is held apart by Landlock alone, and only by one that keeps signals inside.
         walls |= {Wall.OTHER_RUNS} if len(accounts) > 1 or landlock.version() >= landlock.SIGNALS_VERSION else set()
-        return cls(accounts, register, read_only, python, own_network=network, walls=frozenset(walls))
+        return cls(
+            accounts, register, read_only, python, own_network=network, own_memory=memory, walls=frozenset(walls)
+        )
 
     def plan(self, spec: spec_.Spec) -> spec_.Launch:
         if self.why_not:
@@ -96,8 +105,8 @@ class UserAccount:
         read = [*map(str, trees.SYSTEM), *map(str, trees.CONFIGURATION), "/etc/passwd", "/etc/group", "/etc/hosts"]
         read += ["/proc", "/sys/devices/system/cpu", *map(str, trees.outermost(shown))]
         own = trees.outermost((places.home, places.tmp, places.work))
-        write = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/shm"]
-        write += ["/dev/ptmx", "/dev/pts", *map(str, own)]
+        write = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"]
+        write += ["/dev/ptmx", "/dev/pts", *(["/dev/shm"] if self.own_memory else []), *map(str, own)]
         own_argv = (name, *spec.argv[1:])
         cage = trees.OWN / "cage.py"
         argv = spec_.caged(self.python, cage, own_argv, read=read, write=write, unix_sockets=False)
@@ -119,6 +128,7 @@ class UserAccount:
             account=account,
             own=(*own, *([spec.network] if spec.network is not None and self.own_network else [])),
             own_network=self.own_network,
+            shared_memory=spec.rlimits.tmp_mebibytes * limits.MEBIBYTE if self.own_memory else 0,
             seccomp=seccomp.program(),
             watched=tuple(own),
         )
@@ -199,12 +209,10 @@ def _accounts(wanted: str) -> tuple[spec_.Account, ...]:
     return (spec_.Account(found.pw_uid, found.pw_gid),)
 
 
-def _can_separate_network(python: Path) -> bool:
+def _can(python: Path, code: str) -> bool:
     """Tried in a process of its own, since it cannot be undone."""
     try:
-        done = subprocess.run(
-            [python, "-I", "-S", "-c", _SEPARATE], env={}, capture_output=True, timeout=20, check=False
-        )
+        done = subprocess.run([python, "-I", "-S", "-c", code], env={}, capture_output=True, timeout=20, check=False)
     except (OSError, subprocess.SubprocessError):
         return False
     return done.returncode == 0

@@ -5,12 +5,12 @@ exactly before anything is ended for it.
 """
 
 import os
+import stat
 import threading
 import time
 from contextlib import suppress
 
 _MEBIBYTE = 1024 * 1024
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _DISK_SECONDS = 1.0
 _DISK_SHARE = 20
 """A walk that takes long is made less often, so that it costs 5 % of one CPU at most."""
@@ -44,30 +44,43 @@ class Watch:
 
 
 class Growth:
-    """Measures directories in a thread: a walk through a large one must not delay a stop."""
+    """Measures directories in a thread: a walk through a large one must not delay a stop. What the tree holds open and
+    nobody can find by a name counts as well: an unlinked file fills the disk like any other, and a memory file the
+    memory. 0: no limit."""
 
-    def __init__(self, folders: list[str], limit_bytes: int, wake: int) -> None:
+    def __init__(self, folders: list[str], limit_bytes: int, wake: int, *, root: int, memory_bytes: int) -> None:
         self._folders = folders
         self._limit = limit_bytes
         self._wake = wake
+        self._root = root
+        self._memory = memory_bytes
         self.exceeded = ""
         """Why the program must be ended; set once, with a byte to `wake`."""
-        if limit_bytes and folders:
+        if (limit_bytes and folders) or memory_bytes:
             threading.Thread(target=self._measure, daemon=True).start()
 
     def _measure(self) -> None:
         at_first: int | None = None
         while True:
             began = time.monotonic()
-            size = sum(_size(folder) for folder in self._folders)
+            unlinked, in_memory = _nameless(tree(self._root))
+            size = unlinked + (sum(map(_size, self._folders)) if self._limit else 0)
             at_first = size if at_first is None else at_first
-            if size - at_first > self._limit:
-                grown, allowed = (size - at_first) // _MEBIBYTE, self._limit // _MEBIBYTE
-                self.exceeded = f"its directories have grown by {grown} MiB, its limit is {allowed} MiB"
+            self.exceeded = self._judged(size - at_first, in_memory)
+            if self.exceeded:
                 with suppress(OSError):
                     os.write(self._wake, b"!")
                 return
             time.sleep(max(_DISK_SECONDS, _DISK_SHARE * (time.monotonic() - began)))
+
+    def _judged(self, grown: int, in_memory: int) -> str:
+        if self._limit and self._folders and grown > self._limit:
+            allowed = self._limit // _MEBIBYTE
+            return f"its directories have grown by {grown // _MEBIBYTE} MiB, its limit is {allowed} MiB"
+        if self._memory and in_memory > self._memory:
+            allowed = self._memory // _MEBIBYTE
+            return f"it holds {in_memory // _MEBIBYTE} MiB of memory in files, its limit is {allowed} MiB"
+        return ""
 
 
 def tree(root: int) -> list[int]:
@@ -89,19 +102,33 @@ def tree(root: int) -> list[int]:
 
 
 def _own_memory(pid: int) -> int:
-    """Resident pages that are not of files."""
-    with suppress(OSError, ValueError), open(f"/proc/{pid}/statm") as file:
-        fields = file.read().split()
-        return (int(fields[1]) - int(fields[2])) * _PAGE
+    """Resident pages that are not of files: its own, and those of memory that it shares."""
+    with suppress(OSError, ValueError), open(f"/proc/{pid}/status") as file:
+        return sum(int(line.split()[1]) * 1024 for line in file if line.startswith(("RssAnon:", "RssShmem:")))
     return 0
 
 
 def _proportional_memory(pid: int) -> int:
     try:
         with open(f"/proc/{pid}/smaps_rollup") as file:
-            return sum(int(line.split()[1]) * 1024 for line in file if line.startswith("Pss_Anon:"))
+            return sum(int(line.split()[1]) * 1024 for line in file if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
     except (OSError, ValueError):
         return _own_memory(pid)
+
+
+def _nameless(pids: list[int]) -> tuple[int, int]:
+    """Bytes of the files that these processes hold open and that have no name any more: on the disk, and in memory."""
+    found: dict[tuple[int, int], tuple[int, bool]] = {}
+    for pid in pids:
+        with suppress(OSError):
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                with suppress(OSError):
+                    facts = os.stat(f"/proc/{pid}/fd/{fd}")
+                    if facts.st_nlink == 0 and stat.S_ISREG(facts.st_mode):
+                        in_memory = os.readlink(f"/proc/{pid}/fd/{fd}").startswith("/memfd:")
+                        found[facts.st_dev, facts.st_ino] = facts.st_blocks * 512, in_memory
+    on_disk = sum(size for size, in_memory in found.values() if not in_memory)
+    return on_disk, sum(size for size, in_memory in found.values() if in_memory)
 
 
 def _size(folder: str) -> int:

@@ -42,7 +42,8 @@ async def reporting(store: artifact_store.ArtifactStore, make: Callable[[], host
     finally:
         beating.cancel()
         await asyncio.gather(beating, return_exceptions=True)
-        await _write(store, (await asyncio.to_thread(make)).model_copy(update={"ended": True}))
+        if last := await _made(make):
+            await _write(store, last.model_copy(update={"ended": True}))
 
 
 async def _refuse_namesake(store: artifact_store.ArtifactStore, own: host_report.Report) -> None:
@@ -60,12 +61,24 @@ async def _beat(store: artifact_store.ArtifactStore, make: Callable[[], host_rep
     """A beat every few seconds, and one at once when a run comes or goes."""
     told: host_report.Report | None = None
     while True:
-        now = await asyncio.to_thread(make)
-        beat_is_due = told is None or (now.at - told.at).total_seconds() >= host_report.BEAT_SECONDS
-        if beat_is_due or told is None or now.model_copy(update={"at": told.at}) != told:
+        now = await _made(make)
+        if now is not None and (told is None or _is_news(now, told)):
             await _write(store, now)
             told = now
         await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _is_news(now: host_report.Report, told: host_report.Report) -> bool:
+    beat_is_due = (now.at - told.at).total_seconds() >= host_report.BEAT_SECONDS
+    return beat_is_due or now.model_copy(update={"at": told.at}) != told
+
+
+async def _made(make: Callable[[], host_report.Report]) -> host_report.Report | None:
+    try:
+        return await asyncio.to_thread(make)
+    except (OSError, ValidationError) as failure:  # of the leases: the next look may read them
+        _log.warning("this host could not read what it reports", because=str(failure))
+        return None
 
 
 async def _write(store: artifact_store.ArtifactStore, report: host_report.Report) -> None:

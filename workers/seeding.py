@@ -12,6 +12,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from domain import budget, errors, refs, roster, wire
+from integrations.agent import registry
 from workers.settings import Settings
 
 BY: Final = "configuration"
@@ -29,7 +30,11 @@ def read(path: Path) -> roster.File:
         ConfigurationError: it cannot be read, or holds what cannot be in a pool; names the key.
     """
     try:
-        return roster.File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        found = roster.File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        unknown = sorted({x.backend for x in (*found.types, *found.agents) if x.backend} - registry.BACKENDS.keys())
+        if not unknown:
+            return found
+        problem = f"names the backend {', '.join(unknown)}, the known ones are {', '.join(registry.BACKENDS)}"
     except OSError as failure:
         problem = f"cannot be read ({failure.strerror})"
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:

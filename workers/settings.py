@@ -158,7 +158,7 @@ class Settings(BaseSettings):
     """Dollars that one repository may spend a day (UTC)."""
     budget_day_usd: float | None = Field(default=None, ge=0, le=1_000_000)
     """Dollars that the whole fleet may spend a day (UTC)."""
-    budget_turn_usd: float | None = Field(default=None, ge=0, le=1_000_000)
+    budget_turn_usd: float | None = Field(default=None, gt=0, le=1_000_000)
     """Dollars to reserve for a turn of which there is no experience yet. Not set: 2."""
     agent_slots: int = Field(default=2, ge=1, le=256)
     """Runs that one agent host works on at the same time."""

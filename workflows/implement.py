@@ -269,6 +269,7 @@ class ImplementWorkflow:
                 worktree=state.worktree.path,
                 expected_remote_sha=state.expected_remote_sha,
                 commit_message=message,
+                policy_file=state.policy.workflow_file,
             ),
             summary=summary,
             task_queue=self._queue(),
@@ -302,7 +303,7 @@ class ImplementWorkflow:
             HostActivities.release_host,
             work.ReleaseHost(
                 run=self._state.run,
-                remove_worktree=over and not self._state.taken_over_by,
+                remove_worktree=over and not implement.disk_is_theirs(self._state),
                 hooks=self._state.policy.hooks,
             ),
             summary="free the slot and the disk" if over else "free the slot",

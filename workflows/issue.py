@@ -164,7 +164,7 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
             workflow.start_child_workflow(
                 ImplementWorkflow.run,
                 given,
-                id=f"{state.issue.workflow_id}/implement",
+                id=refs.round_id(state.issue.workflow_id),
                 static_summary=f"{state.issue} {state.order.reason if state.order else ''}: {state.title}"[:200],
                 search_attributes=attributes.of_child("implement", str(state.issue.repo), state.backend),
             )

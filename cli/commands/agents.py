@@ -97,9 +97,8 @@ def edit(
 def remove(name: Name, as_json: options.Json = False) -> None:
     """Take an agent out of the pool; its turns under way go on to their end."""
     from cli import agent_pool
-    from domain.roster import Kind
 
-    agent_pool.change(Kind.REMOVE, name, {}, f"{name} takes no more turns and is gone", as_json=as_json)
+    agent_pool.remove(name, as_json=as_json)
 
 
 def pause(name: Name, as_json: options.Json = False) -> None:

@@ -24,7 +24,7 @@ def edit(
     as_json: options.Json = False,
 ) -> None:
     """Send what was given; everything else stays."""
-    from cli import steer
+    from cli import names, steer
     from domain import wire
     from domain.run import Edit
 
@@ -33,6 +33,8 @@ def edit(
     said = prompt_file.read_text(encoding="utf-8", errors="replace") if prompt_file else prompt
     if said is None and model is None and agent is None and priority is None:
         raise failures.Usage("nothing to change: give --prompt, --prompt-file, --model, --agent or --priority")
+    if agent is not None:
+        names.backend(agent, "--agent")
     if said is not None and len(said) > 10_000:
         raise failures.Usage(f"the instructions have {len(said)} characters, at most 10000 are accepted: shorten them")
     steer.send(

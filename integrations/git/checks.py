@@ -7,7 +7,7 @@ import fnmatch
 import posixpath
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from domain import errors
@@ -21,9 +21,20 @@ DEFAULT_PROTECTED: Final = (
     ".forgejo/workflows/",
     ".gitea/workflows/",
     ".gitlab-ci.yml",
+    ".circleci/",
+    ".buildkite/",
+    "azure-pipelines.yml",
+    "Jenkinsfile",
     "/.devforge-ci.json",
     "CODEOWNERS",
+    "/WORKFLOW.md",
     ".claude/",
+    ".codex/",
+    ".gemini/",
+    ".kimi/",
+    ".opencode/",
+    "opencode.json",
+    "opencode.jsonc",
     ".mcp.json",
 )
 """What decides over later work: CI with the repository's secrets, who must review, what the next agent obeys."""
@@ -57,6 +68,10 @@ class Rules:
 
     limits: Limits = Limits()
     protected: tuple[str, ...] = DEFAULT_PROTECTED
+
+    def with_file(self, path: str) -> "Rules":
+        """These rules with one file more that is protected, by its path from the root; empty: none."""
+        return replace(self, protected=(*self.protected, f"/{path.lstrip('/')}")) if path else self
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Connections to allowed hosts: a TLS tunnel (CONNECT), and one plain HTTP request."""
 
 import asyncio
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
@@ -147,9 +148,10 @@ def _authority(text: str, port: int | None) -> tuple[str, int]:
     host, colon, digits = text.rpartition(":")
     if not colon or host.endswith(":") or text.endswith("]"):  # no port, or an IPv6 address, which is refused by name
         host, digits = text, "" if port is None else str(port)
-    if "@" in text or not digits.isascii() or not digits.isdecimal() or not 0 < int(digits[:6]) < 65536 or not host:
+    number = int(digits) if re.fullmatch("[0-9]{1,5}", digits, re.ASCII) else 0
+    if "@" in text or not 0 < number < 65536 or not host:
         raise messages.malformed(f"'{text[:80]}' is no host:port")
-    return host, int(digits)
+    return host, number
 
 
 def _plain_url(target: str) -> SplitResult:

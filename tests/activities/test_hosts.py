@@ -105,6 +105,21 @@ async def test_ended_runs_lose_their_slot_when_the_host_is_full(host: hosts.Host
     assert _leases(host) == {"issue/a/b/2", "issue/a/b/3"}
 
 
+async def test_a_run_that_went_on_elsewhere_loses_its_slot_here_and_keeps_its_files(tmp_path: Path, runs: Runs) -> None:
+    """Its release was lost with this host's worker, and it may wait for a person for weeks. What it pushed last is
+    another host's by then, so nothing of it is removed."""
+    lab = Lab(tmp_path)
+    await lab.prepare()
+    host = hosts.HostActivities(lab.mirrors, 1, {"claude": ""}, runs.is_open)
+    await _claim(host, RUN)
+    with pytest.raises(errors.HostFull):
+        await _claim(host, "issue/a/b/2")
+    runs.ended.add(f"{RUN}/implement")
+    await _claim(host, "issue/a/b/2")
+    assert _leases(host) == {"issue/a/b/2"}
+    assert lab.clone.is_dir()
+
+
 async def test_lease_stays_when_nobody_can_say_whether_the_run_is_open(tmp_path: Path) -> None:
     async def unreachable(run: str) -> bool:
         raise ConnectionError("the server is away")

@@ -251,6 +251,16 @@ async def test_protected_path_is_refused(lab: Lab) -> None:
     assert lab.tip() == ""
 
 
+@pytest.mark.parametrize("committed", [True, False])
+async def test_no_run_changes_the_policy_that_later_runs_start_with(lab: Lab, committed: bool) -> None:
+    await lab.prepare()
+    files = {"ops/agents.md": "---\ngates: {verify_command: 'true'}\n---\n"}
+    lab.commit(files) if committed else write(lab.clone, files)
+    with pytest.raises(errors.UnsafeWork, match=r"changes 'ops/agents.md', which the policy protects"):
+        await lab.integrate(policy_file="ops/agents.md")
+    assert lab.tip() == ""
+
+
 async def test_merging_the_base_takes_over_its_protected_changes(lab: Lab) -> None:
     await lab.prepare()
     lab.commit({"a.txt": "a\n"})

@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import shlex
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class Stage:
         facts: dict[str, Any] = {
             "run": RUN,
             "prompt": prompt,
-            "session": self.backend.new_session(),
+            "session": agent.Session(backend=self.backend.name, id=str(uuid.uuid4())),  # as a run asks for it
             "worktree": str(self.host.worktree),
             "limits": agent.Limits(total_seconds=50),
         }

@@ -8,6 +8,7 @@ import pytest
 
 from domain import agent, errors
 from integrations.agent import port
+from tests.activities.agent_host import processes_in
 from tests.agents import clis, model_server
 from tests.agents import stage as stages
 from tests.agents.model_server import Cut, Failure, Stall, say
@@ -58,6 +59,8 @@ async def test_the_next_turn_continues_the_same_conversation(stage: Stage) -> No
     last = stage.model.requests[-1].text
     assert "Make a.txt." in last
     assert "And now?" in last
+    assert "do not start over" not in last, "it was told of a loss that never was"
+    assert not second.resumed_after_loss
     stage.quiet(3)
 
 
@@ -165,9 +168,11 @@ async def test_a_stream_that_stalls_is_ended_by_the_silence_limit_and_resumed(st
     request = stage.request(limits=limits)
     with pytest.raises(errors.AgentStalled):
         await stage.turn(request)
-    assert stages.processes_in(stage.host.worktree) == []
-    result = await stage.turn(request.model_copy(update={"session": stage.kept_session(), "resume": True}))
+    assert processes_in(stage.host.worktree) == []
+    kept = stage.kept_session()  # the error did not tell the run its name
+    result = await stage.turn(request.model_copy(update={"resume": True, "round": 2}))
     assert (result.outcome, result.summary) == (agent.Outcome.FINISHED, "Done.")
+    assert (result.session.id, result.resumed_after_loss) == (kept.id, True)
     assert stage.file("a.txt") == "made\n"
     stage.quiet(3)
 

@@ -185,6 +185,8 @@ async def test_a_label_for_every_issue_may_start_their_runs(place: Place) -> Non
     assert (refused.code, len(await place.issues())) == (1, 1)
     assert f"{place.repo} has no such label" in refused.err
     await place.owner.post(f"/repos/{place.repo}/labels", {"name": "fettle", "color": "0e8a16"})
+    shown = (await place.say("--label", "fettle", "--max", "2")).out.splitlines()[-1]
+    assert shown.endswith(f"{place.spec} --repo {place.repo} --max 2 --label fettle --apply")
     assert (await place.say("--apply", "--label", "fettle")).code == 0
     assert all("fettle" in {label["name"] for label in i["labels"]} for i in (await place.issues())[1:])
 

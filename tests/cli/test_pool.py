@@ -63,10 +63,33 @@ async def test_an_agent_is_added_shown_changed_paused_and_removed(fleet: Fleet, 
     await done("agents", "pause", "sec")
     assert "paused" in (await done("agents", "list")).out
     await done("agents", "resume", "sec")
-    await done("agents", "remove", "sec")
+    assert (await done("agents", "remove", "sec")).out == "sec takes no more turns and is gone\n"
     assert "'sec'" in await refused("agents", "show", "sec")
     await taker.ends()
     await taker.handle.result()
+
+
+async def test_the_last_of_a_type_does_not_go_without_a_word(fleet: Fleet) -> None:
+    said = (await done("agents", "remove", "dev-default")).out
+    assert "nobody of the type 'dev' is left" in said
+    assert "fettle agents add NAME --type dev" in said
+
+
+@pytest.mark.parametrize(
+    "words", [("agents", "add", "x"), ("agents", "edit", "dev-default"), ("agents", "type", "dev")]
+)
+async def test_an_agent_of_no_known_backend_is_refused_with_those_there_are(
+    fleet: Fleet, words: tuple[str, ...]
+) -> None:
+    said = await refused(*words, "--backend", "cluade", code=2)
+    assert "'cluade'" in said
+    assert "claude, codex, gemini, kimi, opencode, scripted" in said
+
+
+async def test_a_refused_value_is_shown_in_short(fleet: Fleet) -> None:
+    said = await refused("agents", "add", "x", "--appendix", "a" * 5000)
+    assert "5002 characters" in said
+    assert len(said) < 500
 
 
 async def test_a_type_gives_its_members_what_they_do_not_say(fleet: Fleet) -> None:
@@ -91,7 +114,8 @@ async def test_limits_are_set_one_by_one_and_taken_back(fleet: Fleet) -> None:
     assert (limits["day_usd"], limits["run_usd"], limits["repositories"]) == (50, 5, {"acme/api": 7.5})
     said = await done("budget", "set", "--run", "", "--repository", "", "--only", "acme/api")
     assert said.out == "the budgets are changed; the day $50.00\n"
-    assert "no number of dollars" in await refused("budget", "set", "--day", "lots", code=2)
+    for text in ("lots", "nan", "inf"):
+        assert "no number of dollars" in await refused("budget", "set", "--day", text, code=2)
     assert "name a limit" in await refused("budget", "set")
     assert "'day_usd' is -1.0" in await refused("budget", "set", "--day", "-1")
     assert "add --repository USD" in await refused("budget", "set", "--only", "acme/api", code=2)
@@ -109,6 +133,8 @@ async def test_an_override_lets_a_waiting_run_go_on_and_shows_when_it_ends(fleet
     assert datetime.fromisoformat(found["until"]) - datetime.now(UTC) < timedelta(minutes=90)
     assert (found["by"], found["note"], shown["spent_usd"], shown["day_limit_usd"]) == ("ann", "release day", 1, 3)
     assert "by ann: release day" in (await done("budget", "show")).out
+    assert "7d" in await refused("budget", "override", "--usd", "1", "--for", "8d", code=2)
+    assert "'turn_usd' is 0.0" in await refused("budget", "set", "--turn", "0")
     assert "add --repo owner/name" in await refused("budget", "override", "--usd", "1", "--issue", "4", code=2)
 
 
@@ -188,3 +214,8 @@ async def test_a_cost_that_is_known_of_no_turn_is_not_zero(tmp_path: Path) -> No
 
 def test_an_empty_ledger_says_so(tmp_path: Path) -> None:
     assert say("cost").out.startswith("no turn has ended in the last 30d")
+
+
+def test_a_time_beyond_every_calendar_is_refused() -> None:
+    with pytest.raises(failures.Usage, match="36500d"):
+        budgets.seconds("99999999999d")

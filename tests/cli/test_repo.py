@@ -117,6 +117,8 @@ async def test_no_forge_identity_names_the_setting(repo: str, monkeypatch: pytes
     [
         (("--mode", "yolo"), "approval_mode"),
         (("--no-checks", "maybe"), "no_checks"),
+        (("--agent", "cluade"), "'cluade', the known ones are claude"),
+        (("--policy", 'fallback_agents=["codx"]'), "'codx'"),
         (("--policy", "aproval_mode=full-auto"), "aproval_mode"),
         (("--policy", "nonsense"), "nonsense"),
     ],

@@ -92,3 +92,11 @@ def test_a_control_character_in_a_file_does_not_reach_the_terminal(tmp_path: Pat
     found = say("repo", "check", str(tmp_path))
     assert found.code == 1
     assert "\x1b" not in found.out
+
+
+def test_a_file_that_is_too_large_is_told_so_whatever_character_the_limit_cuts(tmp_path: Path) -> None:
+    path = tmp_path / "WORKFLOW.md"
+    path.write_text("€" * 30_000, encoding="utf-8")
+    found = say("repo", "check", str(path))
+    assert found.code == 1
+    assert "larger than 65536 bytes" in found.out

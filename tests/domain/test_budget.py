@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from domain import budget, errors, refs
 from domain.budget import Book, Change, Limits, Override, Scope
@@ -192,3 +193,11 @@ def test_no_order_of_turns_passes_a_limit_by_more_than_one_reservation(
             cost, part = open_turns.pop(0)
             book.settle(keys(), cost * part, known=True, now=NOW)
         assert book.spent(day) + sum(e for e, _ in open_turns) <= limit + largest + 1e-6
+
+
+@pytest.mark.parametrize("usd", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_json_has_not_is_no_limit(usd: float) -> None:
+    """It would reach the fleet as null, which takes the limit away."""
+    for limits in ({"day_usd": usd}, {"repositories": {"acme/api": usd}}):
+        with pytest.raises(ValidationError):
+            Change.model_validate({"by": "ann", "limits": limits})

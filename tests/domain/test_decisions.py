@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from domain import decisions, errors, merge_queue, outcomes, run, steps, triage
+from domain import agent, decisions, errors, merge_queue, outcomes, run, steps, triage
 from domain.policy import ApprovalMode
 from domain.steps import Step
 from tests.domain.test_steps import HEAD, opened, published
@@ -98,9 +98,7 @@ def test_new_instructions_at_the_gate_order_another_round() -> None:
 
 
 def test_another_agent_starts_its_own_conversation() -> None:
-    from domain.agent import Session
-
-    state = opened(session=Session(backend="claude", id="1"))
+    state = opened(session=agent.Session(backend="claude", id="1"))
     decisions.edit(state, run.Edit(by="ann", agent="codex"))
     assert state.session is None
     assert state.backend == "codex"
@@ -153,3 +151,27 @@ def test_a_new_priority_is_told_to_the_line() -> None:
     state = opened(admitted=False, admission_asked=True)
     decisions.edit(state, run.Edit(by="ann", priority=1))
     assert not state.admission_asked
+
+
+def test_another_agent_at_a_question_works_on_without_an_answer() -> None:
+    """The question was asked in a conversation that this agent cannot continue, and there is no head to publish."""
+    asked = agent.Question(id="toolu_1", tool="Bash", text="git push --force")
+    hold = run.Hold(kind=run.HoldKind.ACTION_APPROVAL)
+    state = opened(order=None, question=asked, session=agent.Session(backend="claude", id="1"), hold=hold)
+    assert steps.next_step(state) is Step.AWAIT_ANSWER
+    decisions.edit(state, run.Edit(by="ann", agent="codex"))
+    assert steps.next_step(state) is Step.IMPLEMENT
+    assert state.order is not None
+    assert "stopped to ask about a call of Bash" in state.order.feedback
+
+
+def test_who_takes_over_may_stop_waiting_for_the_turn_later() -> None:
+    state = opened(generation=2)
+    decisions.take_over(state, run.TakeoverRequest(by="ann", note="mine"), NOW)
+    decisions.check_takeover(state, run.TakeoverRequest(by="ann", now=True))
+    decisions.take_over(state, run.TakeoverRequest(by="ann", now=True), NOW)
+    assert state.hold is not None
+    assert (state.hold.by, state.hold.note) == ("ann", "mine")
+    for other in (run.TakeoverRequest(by="ann"), run.TakeoverRequest(by="bob", now=True)):
+        with pytest.raises(errors.Refused, match="taken over by ann already"):
+            decisions.check_takeover(state, other)

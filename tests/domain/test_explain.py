@@ -216,6 +216,16 @@ def test_admission_names_the_runs_ahead_and_the_place_in_line() -> None:
     assert found.whose_move is waiting.Mover.OTHER_RUNS
 
 
+def test_admission_names_the_state_of_which_no_more_runs_may_be_in_flight() -> None:
+    mine = fleet.Waiting(run=ISSUE.workflow_id, state="review", state_limit=1)
+    states = {"issue/acme/api/8": "review", "issue/acme/api/7": "todo"}
+    found = told(
+        state_at(steps.Step.ADMIT), admission(waiting=(mine,), running=tuple(states), states=states, max_in_flight=9)
+    )
+    assert "1 of at most 1 in the state 'review' in flight" in found.waits_for
+    assert found.ends_when == "one of acme/api#8 ends"
+
+
 def test_a_paused_fleet_is_a_persons_move() -> None:
     found = told(state_at(steps.Step.ADMIT), admission(settings=fleet.Settings(paused=True)))
     assert found.whose_move is waiting.Mover.PERSON

@@ -332,3 +332,22 @@ def test_twenty_parallel_runs_never_pass_a_limit_by_more_than_one_reserved_turn(
         asked, answer = open_turns.pop(order.randrange(len(open_turns)))  # type: ignore[attr-defined] # a Random
         settle(state, over(asked, answer), cost)
         assert state.book.spent(day) + state.reserved().get(day.id, 0) <= limit + 3 + 1e-6
+
+
+def test_what_an_earlier_execution_of_the_run_has_left_keeps_it_from_nothing() -> None:
+    """A run that was terminated gives nothing back, and its workflow id is open again when it is retried."""
+    state = with_agents(Instance(name="only", max_parallel=1))
+    turns.begin(state, ask(run_id="old", round=3), NOW)
+    again = ask(run_id="new", round=1)
+    assert turns.decide(state, again, NOW).verdict is Verdict.GO
+    assert [lease.run_id for lease in state.leases] == ["old"]  # to look changes nothing
+    turns.begin(state, again, NOW)
+    assert [lease.run_id for lease in state.leases] == ["new"]
+
+
+def test_the_same_turn_of_another_execution_has_a_grant_of_its_own() -> None:
+    state = turns.State()
+    old = turns.begin(state, ask(run_id="old", backend="claude"), NOW)
+    new = turns.begin(state, ask(run_id="new", backend="codex"), NOW)
+    assert (old.backend, new.backend) == ("claude", "codex")
+    assert [lease.run_id for lease in state.leases] == ["new"]

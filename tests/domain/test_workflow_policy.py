@@ -177,3 +177,20 @@ def test_the_snapshot_of_a_run_survives_its_history() -> None:
 )
 def test_a_run_is_not_taken_by_a_host_that_confines_less_than_it_asks(level: str, least: str, enough: bool) -> None:
     assert confined_enough(level, least) is enough
+
+
+def test_a_model_of_an_agent_that_the_operator_does_not_allow_is_not_taken() -> None:
+    file = Workflow(agent=Agent(backend="codex", model="gpt-5"))
+    assert effective(RepositoryPolicy(agent="claude"), file).model == ""
+    assert effective(RepositoryPolicy(agent="codex"), file).model == "gpt-5"
+    assert effective(RepositoryPolicy(), file).model == "gpt-5"
+    assert effective(RepositoryPolicy(agent="claude"), Workflow(agent=Agent(model="opus"))).model == "opus"
+
+
+def test_a_file_may_ask_for_more_confinement_and_less_autonomy_than_the_operator() -> None:
+    file = Workflow(agent=Agent(autonomy=Autonomy.PLAN), sandbox=Sandbox(level="bubblewrap"))
+    found = effective(RepositoryPolicy(autonomy=Autonomy.FULL, sandbox_level="user"), file)
+    assert (found.autonomy, found.sandbox_level) == (Autonomy.PLAN, "bubblewrap")
+    loose = Workflow(agent=Agent(autonomy=Autonomy.FULL), sandbox=Sandbox(level="user"))
+    found = effective(RepositoryPolicy(autonomy=Autonomy.EDIT, sandbox_level="bubblewrap"), loose)
+    assert (found.autonomy, found.sandbox_level) == (Autonomy.EDIT, "bubblewrap")

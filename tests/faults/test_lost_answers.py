@@ -33,9 +33,10 @@ async def _merged_once(stack: Stack, issue: refs.Issue, seconds: float = 60) -> 
 
 
 async def _effects(stack: Stack, repo: refs.Repository) -> list[str]:
-    """Creations among our writes: what would be there twice if a retry did not look first."""
+    """Creations among our writes: what would be there twice if a retry did not look first. A push is none: it names
+    what must be there before it, so the forge itself refuses a second one."""
     made = [e for e in await stack.books.effects(repo) if e.startswith(("POST", "PUT"))]
-    return [e for e in made if "/labels" not in e]
+    return [e for e in made if "/labels" not in e and "/git-receive-pack" not in e]
 
 
 async def _asked_under(stack: Stack, repo: refs.Repository, kind: str, **settings: Any) -> refs.Issue:

@@ -63,6 +63,51 @@ os._exit(0)
     assert cell.survivors() == []
 
 
+MEMORY_THAT_IS_NO_PROCESSES_OWN = {
+    "shared": """
+import mmap
+held = []
+for size in range(16, 800, 16):
+    held.append(mmap.mmap(-1, 16 << 20))
+    held[-1].write(b"x" * (16 << 20))
+    print(size, flush=True); time.sleep(0.02)
+""",
+    "in files that no process maps": """
+import os
+held = []
+for size in range(3, 800, 3):
+    held.append(os.memfd_create("x"))
+    os.write(held[-1], b"x" * (3 << 20))
+    print(size, flush=True)
+""",
+}
+
+
+@pytest.mark.parametrize("kind", MEMORY_THAT_IS_NO_PROCESSES_OWN)
+async def test_memory_that_is_shared_or_in_files_is_counted_too(cell: cells.Cell, kind: str) -> None:
+    done = await cell.run(f"import time\n{MEMORY_THAT_IS_NO_PROCESSES_OWN[kind]}\ntime.sleep(15)")
+    assert "256 MiB" in done.status.exceeded
+    assert not done.timed_out
+    assert cell.survivors() == []
+
+
+async def test_files_without_a_name_do_not_fill_the_disk(cell: cells.Cell) -> None:
+    """A walk through the directories does not see them."""
+    code = """
+import os, time
+held = []
+for _ in range(30):
+    held.append(open("file", "wb", buffering=0)); os.unlink("file")
+    held[-1].write(b"x" * (3 << 20))
+    time.sleep(0.02)
+time.sleep(15)
+"""
+    done = await cell.run(code)
+    assert "its directories have grown by" in done.status.exceeded
+    assert "its limit is 32 MiB" in done.stderr
+    assert cell.survivors() == []
+
+
 async def test_no_file_grows_without_end(cell: cells.Cell) -> None:
     code = (
         cells.TRY

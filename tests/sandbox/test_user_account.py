@@ -3,13 +3,16 @@
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from domain import errors
-from sandbox import birth, process, user_account
+from sandbox import birth, landlock, process, user_account
+from sandbox.spec import Wall
 from tests.sandbox import cells
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the level `user` needs a worker that is root")
@@ -74,6 +77,43 @@ def test_a_file_with_a_second_name_is_not_given_away(tmp_path: Path) -> None:
     assert (tree / "plain").stat().st_uid == 61000
     assert (tree / "symbolic").lstat().st_uid == 61000
     assert (tmp_path / "own").stat().st_uid == 0
+
+
+SWAPS = """
+import os, sys, time
+tree, host = sys.argv[1:]
+os.chdir(tree)
+while True:
+    os.rename("d", "e"); os.symlink(host, "d"); time.sleep(0.0005)
+    os.unlink("d"); os.rename("e", "d"); time.sleep(0.0005)
+"""
+
+
+@pytest.mark.parametrize(("version", "held"), [(0, False), (landlock.LEAST_VERSION, True)])
+def test_a_kernel_without_landlock_leaves_open_what_everybody_may_write(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: int, held: bool
+) -> None:
+    monkeypatch.setattr(landlock, "version", lambda: version)
+    walls = user_account.UserAccount.on(cells.ACCOUNTS, tmp_path).walls
+    assert ({Wall.READS, Wall.WRITES} <= walls, Wall.WRITES in walls) == (held, held)
+
+
+def test_a_directory_that_turns_into_a_link_meanwhile_gives_no_other_file_away(tmp_path: Path) -> None:
+    """Where runs share one account, a program of another run may be alive in there."""
+    tree, host = tmp_path / "tree", tmp_path / "host"
+    for folder in (tree / "d", host):
+        folder.mkdir(parents=True)
+        for number in range(400):
+            (folder / str(number)).touch()
+    swapping = subprocess.Popen([sys.executable, "-I", "-S", "-c", SWAPS, tree, host])
+    try:
+        for _ in range(20):
+            birth.give(str(tree), 61000, 61000)
+        assert swapping.poll() is None
+    finally:
+        swapping.kill()
+        swapping.wait()
+    assert {each.stat().st_uid for each in (host, *host.iterdir())} == {0}
 
 
 async def test_no_program_gets_its_privileges_back(one: cells.Cell) -> None:

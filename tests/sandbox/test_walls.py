@@ -82,6 +82,33 @@ print(json.dumps(tries))
     assert [place for place, how in tried.items() if how == "DONE" and not place.startswith("/tmp/")] == []
 
 
+async def test_shared_memory_is_the_programs_own_and_has_a_size(walled: cells.Cell) -> None:
+    """In the host's anybody may write without end, what lies there stays, and other runs could read it."""
+    cells.claims(walled, Wall.WRITES)
+    theirs = Path("/dev/shm", f"{walled.marker}-of-the-host")
+    theirs.write_text("x")
+    theirs.chmod(0o666)
+    code = (
+        cells.TRY
+        + """
+def fill():
+    for number in range(64):
+        with open(f"/dev/shm/{sys.argv[1]}-{number}", "wb") as file: file.write(b"x" * (3 << 20))
+print(json.dumps({"seen": os.path.exists(sys.argv[2]), "filled": attempt(fill),
+    "left": len(os.listdir("/dev/shm"))}))
+"""
+    )
+    try:
+        done = await walled.run(code, theirs)
+        left = [name for name in os.listdir("/dev/shm") if walled.marker in name and name != theirs.name]
+    finally:
+        for each in Path("/dev/shm").glob(f"{walled.marker}*"):
+            each.unlink()
+    assert (done.json["seen"], left) == (False, [])
+    assert done.json["filled"] == "No space left on device"
+    assert done.json["left"] <= 3  # of 8 MiB
+
+
 async def test_the_hosts_files_are_not_read(walled: cells.Cell) -> None:
     cells.claims(walled, Wall.READS)
     operator = walled.root / "operator" / ".ssh"
@@ -253,10 +280,17 @@ print(json.dumps(found))
 
 async def test_a_unix_socket_of_the_host_is_not_reached(walled: cells.Cell) -> None:
     cells.claims(walled, Wall.HOST_SOCKETS)
-    path, name = walled.root / "s", f"\0fettle-{walled.marker}"
-    with socket.socket(socket.AF_UNIX) as named, socket.socket(socket.AF_UNIX) as unnamed:
+    path, name, log = walled.root / "s", f"\0fettle-{walled.marker}", walled.root / "log"
+    with (
+        socket.socket(socket.AF_UNIX) as named,
+        socket.socket(socket.AF_UNIX) as unnamed,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams,
+    ):
         named.bind(str(path))
-        path.chmod(0o666)
+        datagrams.bind(str(log))
+        datagrams.setblocking(False)
+        for each in (path, log):
+            each.chmod(0o666)
         unnamed.bind(name)
         named.listen()
         unnamed.listen()
@@ -266,10 +300,17 @@ async def test_a_unix_socket_of_the_host_is_not_reached(walled: cells.Cell) -> N
 import socket
 def reach(address):
     with socket.socket(socket.AF_UNIX) as trying: trying.settimeout(2); trying.connect(address)
-print(json.dumps([attempt(lambda: reach(sys.argv[2])), attempt(lambda: reach("\\0" + sys.argv[3]))]))
+def send():  # no socket of its own is needed: an end of a pair has an address to send to in every call
+    a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM); a.sendto(b"x", sys.argv[4])
+def connect():
+    a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC); a.connect(sys.argv[4])
+tries = [lambda: reach(sys.argv[2]), lambda: reach("\\0" + sys.argv[3]), send, connect]
+print(json.dumps([attempt(each) for each in tries]))
 """
         )
-        done = await walled.run(code, path, name[1:])
+        done = await walled.run(code, path, name[1:], log)
+        with pytest.raises(BlockingIOError):
+            datagrams.recv(10)
     assert "DONE" not in done.json
 
 

@@ -45,6 +45,7 @@ async def spent_and_reserved(fleet: Fleet) -> float:
     return sum(day) + sum(lease.reserved_usd for lease in state.leases)
 
 
+@pytest.mark.timeout(150)  # twenty runs of five turns each
 async def test_twenty_parallel_runs_never_pass_the_day_by_more_than_one_reserved_turn(fleet: Fleet) -> None:
     """Every run wants four turns of one dollar, the day has ten."""
     limit, price = 10.0, 1.0

@@ -101,3 +101,13 @@ async def test_a_hold_at_a_question_keeps_the_answer_for_later(fettle: Installat
     await started.release()
     assert (await started.ended()).phase is run.Phase.DONE
     assert len(world.turn_requests) == 2
+
+
+async def test_another_agent_goes_on_where_nobody_has_answered(fettle: Installation, world: World) -> None:
+    started = await waiting(fettle, world)
+    await started.update(wire.EDIT, run.Edit(by="ann", agent="claude"))
+    assert (await started.ended()).phase is run.Phase.DONE
+    first, second = world.turn_requests
+    assert second.session.backend == "claude"
+    assert second.session.id != first.session.id
+    assert second.answer is None

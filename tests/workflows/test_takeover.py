@@ -145,3 +145,36 @@ async def test_a_turn_that_fails_for_good_before_the_safe_point_ends_the_run(
     await taken(started)
     stop.open.set()
     assert (await started.ended()).phase is run.Phase.FAILED
+
+
+async def test_who_takes_over_may_stop_waiting_for_the_turn(fettle: Installation, world: World) -> None:
+    stop = world.stop(wire.RUN_AGENT)
+    started = await fettle.start(world.issue(1))
+    await stop.reached.wait()
+    await taken(started)
+    await taken(started, now=True)
+    assert (await at_safe_point(started)).turn is None
+    await handed_back(started)
+    assert (await started.ended()).phase is run.Phase.DONE
+
+
+async def test_a_hold_after_a_handback_gives_nobody_elses_work_a_persons_name(
+    fettle: Installation, world: World
+) -> None:
+    world.turns[1] = deque([Turn(), Turn(files={"agent.py": "1"})])
+    stop = world.stop(wire.RUN_AGENT)
+    started = await fettle.start(world.issue(1))
+    await stop.reached.wait()
+    await taken(started)
+    stop.open.set()
+    await at_safe_point(started)
+    work_by_hand(world, started)
+    again = world.stop(wire.RUN_AGENT)
+    await handed_back(started)
+    await again.reached.wait()
+    await started.hold()
+    again.open.set()
+    await started.child_is_held()
+    await started.release()
+    assert (await started.ended()).phase is run.Phase.DONE
+    assert len(world.turn_requests) == 2

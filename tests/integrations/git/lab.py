@@ -104,7 +104,9 @@ class Lab:
         request = work.PrepareWorktree(run=RUN, repo=REPO, base_branch="main", branch=BRANCH, start_fresh=start_fresh)
         return await ActivityEnvironment().run(activities.prepare_worktree, request)
 
-    async def integrate(self, *, expected: str = "", mirrors: mirror.Mirrors | None = None) -> work.Integration:
+    async def integrate(
+        self, *, expected: str = "", mirrors: mirror.Mirrors | None = None, policy_file: str = ""
+    ) -> work.Integration:
         hosted = mirrors or self.mirrors
         activities = integration.IntegrationActivities(
             self.forge,  # type: ignore[arg-type]  # the two methods it uses
@@ -121,6 +123,7 @@ class Lab:
             worktree=str(clones.RunClone.of(hosted.state, RUN).path),
             expected_remote_sha=expected,
             commit_message="Leftover work",
+            policy_file=policy_file,
         )
         return await ActivityEnvironment().run(activities.integrate_work, request)
 

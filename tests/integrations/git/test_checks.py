@@ -56,6 +56,12 @@ def test_ordinary_work_passes() -> None:
         "sub/.mcp.json",
         ".devforge-ci.json",
         ".forgejo/workflows/x.yaml",
+        "WORKFLOW.md",
+        ".codex/config.toml",
+        ".gemini/settings.json",
+        "web/.opencode/plugin/x.js",
+        "opencode.json",
+        ".circleci/config.yml",
     ],
 )
 def test_protected_paths_are_refused(path: str) -> None:
@@ -66,9 +72,18 @@ def test_removing_a_protected_path_is_refused_too() -> None:
     assert "CODEOWNERS" in _refusal(_work(Change("CODEOWNERS", old_mode=0o100644, old_blob="x")))
 
 
-@pytest.mark.parametrize("path", ["docs/.devforge-ci.json", "my.claude/x", "xCODEOWNERS", "a/.github/workflows/x.yml"])
+@pytest.mark.parametrize(
+    "path", ["docs/.devforge-ci.json", "my.claude/x", "xCODEOWNERS", "docs/WORKFLOW.md", "a/.github/workflows/x.yml"]
+)
 def test_similar_paths_are_free(path: str) -> None:
     checks.check(_work(_file(path)), RULES)
+
+
+def test_a_policy_file_of_another_name_is_protected_at_its_place_alone() -> None:
+    rules = RULES.with_file("ops/agents.md")
+    assert "policy protects" in _refusal(_work(_file("ops/agents.md")), rules)
+    checks.check(_work(_file("docs/ops/agents.md"), _file("agents.md")), rules)
+    assert RULES.with_file("") == RULES
 
 
 def test_protected_patterns_come_from_the_policy() -> None:

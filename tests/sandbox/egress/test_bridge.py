@@ -233,7 +233,8 @@ def isolated(path: Path) -> tuple[str, ...]:
     if tool is None:
         pytest.skip("bubblewrap is not installed: the way out of an isolated network is NOT tested here")
     argv = (tool, "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc")
-    argv = (*argv, "--tmpfs", "/tmp", "--bind", str(path), "/tmp/proxy.sock")
+    # Not over /tmp, in which this checkout and its Python may lie.
+    argv = (*argv, "--tmpfs", "/run", "--bind", str(path), "/run/proxy.sock")
     if subprocess.run([*argv, "true"], capture_output=True).returncode != 0:
         pytest.skip("this machine allows no unprivileged namespaces: the way out of an isolated network is NOT tested")
     return argv
@@ -304,7 +305,7 @@ async def test_out_of_a_sandbox_without_network_only_what_is_allowed_is_reached(
             process = await bridged(
                 *((*PYTHON, "-c", ATTACKS) if account is None else (*SYSTEM_PYTHON, "-c", ATTACKS)),
                 *(SERVER_NAME, str(server.port), str(other.port)),
-                path="/tmp/proxy.sock",
+                path="/run/proxy.sock",
                 port=bridge.PORT,
                 before=isolated(path),
                 account=account,
@@ -341,7 +342,7 @@ async def test_a_signal_from_outside_reaches_the_program_in_its_sandbox(tmp_path
         text = (
             "import signal, sys\nsignal.signal(15, lambda *_: sys.exit(9))\nprint('ready', flush=True)\nsignal.pause()"
         )
-        process = await bridged(*script(text), path="/tmp/proxy.sock", port=bridge.PORT, before=isolated(path))
+        process = await bridged(*script(text), path="/run/proxy.sock", port=bridge.PORT, before=isolated(path))
         assert process.stdout is not None
         assert await process.stdout.readline() == b"ready\n"
         inner = [each.pid for each in proc.tree(process.pid) if BRIDGE in _command(each.pid)]

@@ -94,7 +94,16 @@ async def test_no_spelling_gets_around_the_list(host: str, why: Why) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["registry.example.com", ":443", "registry.example.com:0", "registry.example.com:99999"]
+    "target",
+    [
+        "registry.example.com",
+        ":443",
+        "registry.example.com:0",
+        "registry.example.com:99999",
+        "registry.example.com:443000000000",
+        f"registry.example.com:000443{'0' * 5000}",
+    ],
+    ids=lambda target: target[:40],
 )
 async def test_a_tunnel_without_a_usable_port_is_refused(target: str) -> None:
     kept = peers.Kept()
