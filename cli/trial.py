@@ -77,10 +77,11 @@ class Watch:
         deadline = asyncio.get_running_loop().time() + seconds
         told = self.teller.story
         told.links["issue"] = self.issue_url
+        last: State | None = None
         while True:
             state = await self._state()
             if state is not None:
-                told.state = state
+                told.state = last = state
                 told.milestones += self._milestones(state)
                 told.doing, told.asked = _doing(state, self.installation.state)
                 if state.pull is not None and state.pull.url:
@@ -88,13 +89,13 @@ class Watch:
                 if "Temporal" not in told.links:
                     told.links["Temporal"] = await self.page()
             else:
-                told.doing = "the run is being started"
+                told.doing = "the run does not answer" if last else "the run is being started"
             self.teller.update()
             if state is not None and state.phase.terminal and state.closed:
                 return state
             await self._refuse_dead_run(state)
             if asyncio.get_running_loop().time() > deadline:
-                raise failures.Failed(_late(self.issue, state, seconds))
+                raise failures.Failed(_late(self.issue, state, last, seconds))
             await asyncio.sleep(POLL_SECONDS)
 
     async def result(self, state: State) -> Result:
@@ -269,7 +270,12 @@ def _doing(state: State, folder: Path) -> tuple[str, str]:
     return why.waits_for, f"waits for {why.waits_for}: FETTLE_STATE_DIR={place} {why.next_command}"
 
 
-def _late(issue: refs.Issue, state: State | None, seconds: float) -> str:
+def _late(issue: refs.Issue, state: State | None, last: State | None, seconds: float) -> str:
+    if state is None and last is not None:
+        return (
+            f"{issue} was {last.phase} when it last answered, and does not answer after {seconds:g} s: "
+            "logs/control.log says why"
+        )
     if state is None:
         return f"no run of {issue} was started within {seconds:g} s: neither webhook nor intake saw the label"
     why = explain.explain(state, datetime.now(UTC))

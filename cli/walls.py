@@ -19,10 +19,19 @@ class Walls(NamedTuple):
 
 async def for_our_own(known: settings.Settings) -> Walls:
     """For an agent that plays a script of ours or of the user's: confined where this machine can, else not, and said
-    so. A level that the user has set is taken as it is."""
-    if os.environ.get("FETTLE_SANDBOX"):
-        return Walls(known.sandbox, f"sandbox {known.sandbox}, as FETTLE_SANDBOX says")
+    so. A level that the user has asked for is taken or refused, never exchanged.
+
+    Raises:
+        failures.Failed: the user has asked for a level that does not hold here.
+    """
     why_not = await _why_not(known)
+    if os.environ.get("FETTLE_SANDBOX"):
+        if why_not:
+            raise failures.Failed(
+                f"FETTLE_SANDBOX is {known.sandbox}, which does not work on this machine: {why_not}; without "
+                "FETTLE_SANDBOX the script is confined where that works"
+            )
+        return Walls(known.sandbox, f"sandbox {known.sandbox}, as FETTLE_SANDBOX says")
     if not why_not:
         return Walls(known.sandbox, f"sandbox {known.sandbox}")
     return Walls("none", f"sandbox none: {_short(why_not)}; the agent only plays a script")

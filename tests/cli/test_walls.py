@@ -52,6 +52,13 @@ async def test_what_was_said_is_taken_for_a_script_too(monkeypatch: pytest.Monke
     assert await walls.for_our_own(settings.load()) == ("none", "sandbox none, as FETTLE_SANDBOX says")
 
 
+async def test_a_level_that_was_asked_for_and_does_not_hold_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation whose agent host claims no run would be waited for until the time is over."""
+    monkeypatch.setenv("FETTLE_SANDBOX", "container")
+    with pytest.raises(failures.Failed, match=r"FETTLE_SANDBOX is container, which does not work .*; without"):
+        await walls.for_our_own(settings.load())
+
+
 def test_the_installation_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FETTLE_SANDBOX_READ_ONLY", f"{tmp_path}:/opt/tools")
     monkeypatch.setenv("FETTLE_SANDBOX_MEMORY_MEBIBYTES", "512")
