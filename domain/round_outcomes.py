@@ -156,8 +156,7 @@ def after_turn_error(state: State, error_type: str, message: str, retry_after_se
 
 
 def after_host_loss(state: State, step: Step) -> None:
-    """The host holds nothing that is not pushed but the last turn: another one continues from the branch, and a turn
-    whose work was not pushed is taken again."""
+    """Another host continues from what is pushed; a turn is taken again only when its work was on the lost disk."""
     lost = state.lease.host_id if state.lease else ""
     after_lease_loss(state, step)
     state.lost_host = lost
@@ -173,7 +172,8 @@ def after_lease_loss(state: State, step: Step) -> None:
         _turn_failed(state, "HostLost")
     state.lease = None
     state.worktree = None
-    if state.integration is None:
+    pushed = state.turn is not None and bool(state.turn.wip_sha)
+    if state.integration is None and not pushed:
         state.turn = None
 
 

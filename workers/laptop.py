@@ -105,7 +105,8 @@ def _server(state: Path, chosen: ports.Ports, addresses: supervisor.Addresses) -
     return children.Spec(
         "temporal",
         tuple(embedded.command(state / "temporal.db", chosen)),
-        connection.embedded_environment(addresses.temporal_address),
+        # The server asks who it runs as; for a user without a passwd entry, as in many containers, this is the answer.
+        connection.embedded_environment(addresses.temporal_address) | {"USER": os.environ.get("USER") or "fettle"},
         probe=lambda: embedded.wait_until_ready(addresses.temporal_address),
         url=addresses.temporal_ui,
         grace_seconds=SERVER_GRACE_SECONDS,

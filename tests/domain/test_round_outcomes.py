@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain import implement, outcomes, refs, round_outcomes, run, work
+from domain import agent, implement, outcomes, refs, round_outcomes, run, work
 from domain.implement import Handback, HoldSignal, Step
 from domain.policy import RepositoryPolicy, RetryBudgets
 
@@ -77,3 +77,21 @@ def test_a_run_that_fails_with_a_persons_work_unpushed_says_where_that_is() -> N
     assert whole.ending is not None
     assert "what a person did by hand is not pushed, it stays on host host-1" in whole.ending.reason
     assert whole.disk_is_theirs
+
+
+def lost_after(turn: agent.TurnResult) -> implement.State:
+    """The host is lost when the turn is over and its work is about to be checked."""
+    state = taken_over()
+    round_outcomes.told(state, HoldSignal(held=False))
+    state.turn = turn
+    round_outcomes.after_host_loss(state, Step.INTEGRATE)
+    return state
+
+
+def test_a_turn_whose_work_is_pushed_is_not_taken_again_when_its_host_is_lost() -> None:
+    session = agent.Session(backend="claude")
+    kept = agent.TurnResult(outcome=agent.Outcome.FINISHED, session=session, wip_sha="c" * 40)
+    state = lost_after(kept)
+    assert implement.next_step(state) is Step.CLAIM_HOST
+    assert state.turn == kept
+    assert lost_after(kept.model_copy(update={"wip_sha": ""})).turn is None
