@@ -56,7 +56,9 @@ class Board(AbstractContextManager["Board"]):
                 self._told[child.spec.name] = line
                 self._console.print(line, soft_wrap=True)
         if seen.ready and not self._announced:
-            self._console.print(f"everything is ready, state in {seen.state}; stop with Ctrl-C", soft_wrap=True)
+            noted = " and ".join(child.spec.name for child in seen.members if child.note)
+            how = f"everything runs, with what is said above of {noted}" if noted else "everything is ready"
+            self._console.print(f"{how}, state in {seen.state}; stop with Ctrl-C", soft_wrap=True)
 
 
 def _picture(seen: supervisor.Supervisor) -> table.Table:

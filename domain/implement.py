@@ -108,6 +108,8 @@ class State(Model):
     integration: work.Integration | None = None
     verification: work.Verification | None = None
     cost_usd: float | None = None
+    spent_usd: float | None = None
+    """By the turns of this round, as far as it is known."""
     used: Used = Used()
     ending: Ending | None = None
 
@@ -124,6 +126,7 @@ class Result(Model):
     summary: str = ""
     turns: int = 0
     cost_usd: float | None = None
+    spent_usd: float | None = None
     question: agent.Question | None = None
     disk_is_theirs: bool = False
     """The worktree holds what a person did and nobody has pushed: it is not removed with the run."""
@@ -188,6 +191,7 @@ def result(state: State) -> Result:
         summary=bounded(state.turn.summary, 4000) if state.turn else "",
         turns=state.turns,
         cost_usd=state.cost_usd,
+        spent_usd=state.spent_usd,
         question=state.question,
         disk_is_theirs=disk_is_theirs(state),
     )
@@ -212,7 +216,7 @@ def turn_request(state: State, session: agent.Session, *, resume: bool) -> agent
         limits=agent.Limits(
             silence_seconds=state.policy.silence_seconds,
             total_seconds=state.policy.turn_seconds,
-            cost_usd=state.grant.room_usd if state.grant else None,
+            cost_usd=state.grant.reserved_usd if state.grant and state.grant.room_usd is not None else None,
         ),
         autonomy=state.policy.autonomy,
         allowed_tools=state.policy.allowed_tools,

@@ -209,7 +209,10 @@ def after_round(state: State, result: implement.Result, at: datetime | None = No
     pooled = state.generation >= 2  # the pool says who goes on, and whether in the same conversation
     state.session = session if session and (pooled or session.backend == state.backend) else None
     state.host = result.host or state.host
-    state.cost_usd = result.cost_usd if result.cost_usd is not None else state.cost_usd
+    if not pooled:
+        state.cost_usd = result.cost_usd if result.cost_usd is not None else state.cost_usd
+    elif result.spent_usd is not None:
+        state.cost_usd = (state.cost_usd or 0.0) + result.spent_usd
     state.question, state.answer, state.handback = result.question, None, None
     state.disk_is_theirs = result.disk_is_theirs or taken_over(state)
     done = result.integration

@@ -8,6 +8,10 @@ _HOPELESS = frozenset({errors.TemplateFailed.wire_type(), errors.ConfigurationEr
 """Errors of a turn that come again with every try: a person has to correct a file or a setting."""
 
 
+_BEFORE_THE_AGENT = _HOPELESS | {errors.HookFailed.wire_type(), errors.AgentUnavailable.wire_type()}
+"""Errors that come before a model is asked: such a turn costs nothing."""
+
+
 def told(state: State, signal: HoldSignal) -> None:
     """The run was held, released, taken over or handed back."""
     state.held = signal.held
@@ -48,6 +52,9 @@ def turn_to_ask_for(state: State) -> pool.BeginTurn:
 def after_grant(state: State, asked: pool.BeginTurn, answer: pool.Answer) -> None:
     """The pool's word. Another backend than before cannot continue the conversation."""
     state.granted += 1
+    if answer.verdict is pool.Verdict.REFUSE and asked.backend and not state.fixed_backend:
+        state.session = None  # nobody of the pool can continue the conversation any more: anybody may begin one
+        return
     if answer.verdict is pool.Verdict.REFUSE:
         _fail(state, "pool", answer.sentence)
         return
@@ -71,6 +78,8 @@ def after_turn(state: State, result: agent.TurnResult) -> None:
     state.session = result.session
     state.cost_usd = result.cost_usd if result.cost_usd is not None else state.cost_usd
     state.answer = None
+    if result.turn_cost_usd is not None:
+        state.spent_usd = (state.spent_usd or 0.0) + result.turn_cost_usd
     if state.asked is not None and state.grant is not None:
         state.turn_end = pool.EndTurn.finished(state.asked, state.grant, result)
     if result.outcome is agent.Outcome.REFUSED:
@@ -227,6 +236,7 @@ def _turn_failed(state: State, error_type: str, retry_after_seconds: float | Non
             error_type=error_type,
             retry_after_seconds=retry_after_seconds,
             session=state.session,
+            began=error_type not in _BEFORE_THE_AGENT,
         )
 
 

@@ -236,7 +236,8 @@ async def run_agents(settings: Settings) -> None:
         ]
         for each in workers:
             await stack.enter_async_context(each)
-        await _until_stopped("agents", host=host)
+        but = {"but": f"claims no run, its sandbox does not hold: {level.why_not}"} if level.why_not else {}
+        await _until_stopped("agents", host=host, **but)
         draining.asked = True
         await agent_hosting.stop(workers)
 

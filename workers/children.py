@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from domain import errors
 from sandbox import proc
@@ -46,8 +46,9 @@ class State(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Spec:
-    """What to run. Without a `probe` the child says that it is ready by a line of JSON on its stdout, {"ready": true};
-    a probe returns when the child serves, and may bring it into a usable state first: it runs after each start."""
+    """What to run. Without a `probe` the child says that it is ready by a line of JSON on its stdout, {"ready": true},
+    with a `but` when there is something that it cannot do; a probe returns when the child serves, and may bring it into
+    a usable state first: it runs after each start."""
 
     name: str
     argv: tuple[str, ...]
@@ -72,6 +73,8 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._stop = asyncio.Event()
         self._said_ready = asyncio.Event()
+        self._reservation = ""
+        """What it cannot do, ready as it is, in its own words."""
         self._settled = asyncio.Event()
         """It was ready once, or never will be."""
         self._failure: StartFailed | None = None
@@ -139,6 +142,7 @@ class Child:
     async def _one_life(self) -> str:
         """Run the program to its end; says in words how it ended."""
         self._said_ready.clear()
+        self._reservation = ""
         with self._open_log() as log:
             try:
                 process = await self._spawn(log)
@@ -179,7 +183,8 @@ class Child:
                 continue
             *lines, rest = (rest + data).split(b"\n")
             rest = rest[-_MAX_LINE:]
-            if any(_says_ready(line) for line in lines):
+            for said in filter(None, map(_readiness, lines)):
+                self._reservation = str(said.get("but", ""))
                 self._said_ready.set()
 
     async def _await_ready(self) -> None:
@@ -191,7 +196,7 @@ class Child:
         except Exception as refused:  # whatever a probe raises, the child is of no use, and that has to be said
             self._fail(f"{self.spec.name} was started and cannot be used: {refused}")
         else:
-            self._become(State.READY)
+            self._become(State.READY, self._reservation)
             self._settled.set()
 
     def _fail(self, sentence: str) -> None:
@@ -215,12 +220,13 @@ class Child:
         return open(self.log, "ab")
 
 
-def _says_ready(line: bytes) -> bool:
+def _readiness(line: bytes) -> dict[str, Any] | None:
+    """The line that says ready; None for every other line."""
     try:
         found = json.loads(line)
     except ValueError:
-        return False
-    return isinstance(found, dict) and found.get("ready") is True
+        return None
+    return found if isinstance(found, dict) and found.get("ready") is True else None
 
 
 def _last_line(path: Path) -> str:

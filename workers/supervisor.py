@@ -61,6 +61,7 @@ class Supervisor:
             "ready": self.ready,
             "processes": {name: identity.pid for name, identity in alive.items()},
             "states": {child.spec.name: child.state.value for child in self.members},
+            "notes": {child.spec.name: child.note for child in self.members if child.note},
             "started": {name: identity.started for name, identity in alive.items()},
             "boot_id": proc.boot_id(),
         }

@@ -67,7 +67,9 @@ class ImplementWorkflow:
     async def _drive(self) -> None:
         while (step := implement.next_step(self._state)) is not Step.STOP:
             await watching.stop_if_cancelled()
-            workflow.set_current_details(f"**{self._state.issue}** {step}, turn {self._state.turns}")
+            grant = self._state.grant
+            warning = f"\n\n{grant.sentence}" if grant and grant.sentence else ""
+            workflow.set_current_details(f"**{self._state.issue}** {step}, turn {self._state.turns}{warning}")
             try:
                 await self._steps[step]()
             except exceptions.ActivityError as error:

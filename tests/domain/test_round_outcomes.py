@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain import agent, implement, outcomes, refs, round_outcomes, run, work
+from domain import agent, implement, outcomes, pool, refs, round_outcomes, run, work
 from domain.implement import Handback, HoldSignal, Step
 from domain.policy import RepositoryPolicy, RetryBudgets
 
@@ -95,3 +95,59 @@ def test_a_turn_whose_work_is_pushed_is_not_taken_again_when_its_host_is_lost() 
     assert implement.next_step(state) is Step.CLAIM_HOST
     assert state.turn == kept
     assert lost_after(kept.model_copy(update={"wip_sha": ""})).turn is None
+
+
+def test_a_conversation_that_nobody_of_the_pool_can_continue_is_begun_anew() -> None:
+    state = taken_over()
+    round_outcomes.told(state, HoldSignal(held=False))
+    state.session = agent.Session(backend="codex", id="s1")
+    refused = pool.Answer(verdict=pool.Verdict.REFUSE, sentence="no agent runs codex")
+    asked = round_outcomes.turn_to_ask_for(state)
+    assert asked.backend == "codex"
+    round_outcomes.after_grant(state, asked, refused)
+    assert implement.next_step(state) is Step.RESERVE
+    again = round_outcomes.turn_to_ask_for(state)
+    assert again.backend == ""
+    round_outcomes.after_grant(state, again, refused)
+    assert state.ending is not None
+    assert "no agent runs codex" in state.ending.reason
+
+
+def granted(state: implement.State, **given: object) -> implement.State:
+    asked = round_outcomes.turn_to_ask_for(state)
+    answer = pool.Answer.model_validate({"verdict": "go", "backend": "claude", **given})
+    round_outcomes.after_grant(state, asked, answer)
+    return state
+
+
+def test_a_turn_under_a_budget_stops_at_what_it_reserved() -> None:
+    session = agent.Session(backend="claude", id="s1")
+    free = granted(taken_over(), reserved_usd=2.0)
+    assert implement.turn_request(free, session, resume=False).limits.cost_usd is None
+    bound = granted(taken_over(), reserved_usd=2.0, room_usd=9.0)
+    assert implement.turn_request(bound, session, resume=False).limits.cost_usd == 2.0
+
+
+def test_a_turn_that_fails_before_its_agent_began_costs_nothing() -> None:
+    state = granted(taken_over(), reserved_usd=2.0)
+    round_outcomes.after_turn_error(state, "HookFailed", "before_run: exit code 1")
+    assert state.turn_end is not None
+    assert not state.turn_end.began
+
+
+def test_what_a_run_cost_is_the_sum_of_its_turns_whoever_took_them() -> None:
+    state = granted(taken_over())
+    for session, total, of_turn in (("s1", 0.5, 0.5), ("s2", 0.25, 0.25)):
+        state.turn = None
+        round_outcomes.after_turn(
+            state,
+            agent.TurnResult(
+                outcome=agent.Outcome.FINISHED,
+                session=agent.Session(backend="claude", id=session),
+                cost_usd=total,
+                turn_cost_usd=of_turn,
+            ),
+        )
+    whole = run.State(issue=ISSUE, generation=2, cost_usd=1.0)
+    outcomes.after_round(whole, implement.result(state))
+    assert whole.cost_usd == 1.75

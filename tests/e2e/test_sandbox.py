@@ -26,6 +26,7 @@ async def installation(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncI
 @pytest.mark.parametrize("installation", ["container"], indirect=True)
 async def test_a_host_whose_sandbox_does_not_hold_claims_no_run_and_says_why(installation: Stack) -> None:
     """There is no image for the containers, so the level works nowhere."""
+    assert "claims no run, its sandbox does not hold: " in installation.up()["notes"]["agents"]
     repo = await installation.repository("refused", {})
     state = await installation.ended(await installation.ask(repo, "Answer", FIX))
     assert state.change is None

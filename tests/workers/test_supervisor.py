@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cli import status_board
 from domain import errors
 from sandbox import proc
 from workers import children, connection, state_directory, supervisor
@@ -173,6 +174,30 @@ async def test_child_that_is_silent_fails_the_start_in_time(tmp_path: Path, stop
     with pytest.raises(children.StartFailed, match=r"mute was not ready after 0\.3 s"):
         await made.serve(stop)
     assert made.view()["processes"] == {}
+
+
+async def test_what_a_ready_child_cannot_do_is_told_where_people_look(
+    tmp_path: Path, stop: asyncio.Event, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = state_directory.prepare(tmp_path)
+    lame = 'print(\'{"ready": true, "but": "claims no run, it has no sandbox"}\', flush=True)\nimport time; time.sleep(600)'
+    seen: list[dict[str, object]] = []
+    with status_board.Board(as_json=False) as board:
+
+        def observe(view: supervisor.Supervisor) -> None:
+            board.show(view)
+            if view.ready:
+                seen.append(view.view())
+                stop.set()
+
+        await supervisor.Supervisor(state, ADDRESSES, [[_spec("good", SLEEPER), _spec("lame", lame)]], observe).serve(
+            stop
+        )
+    assert seen[0]["notes"] == {"lame": "claims no run, it has no sandbox"}
+    told = capsys.readouterr().err
+    assert "lame is ready: claims no run, it has no sandbox\n" in told
+    assert "everything runs, with what is said above of lame, state in" in told
+    assert "everything is ready" not in told
 
 
 async def test_child_that_ignores_the_request_to_stop_is_killed_after_its_grace(
