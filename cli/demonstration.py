@@ -28,7 +28,12 @@ def demonstrate(state: Path | None, agent: str, *, keep: bool, as_json: bool) ->
     folder = state_directory.prepare(state or Path(tempfile.mkdtemp(prefix="fettle-demo-")))
     background.isolate(background.clean_environment({"FETTLE_STATE_DIR": str(folder)}))
     known = settings.load()
-    around = connection.run(walls.for_our_own(known) if agent == "scripted" else walls.for_a_model(known))
+    try:
+        around = connection.run(walls.for_our_own(known) if agent == "scripted" else walls.for_a_model(known))
+    except failures.Failed:
+        if state is None:  # nothing was started, so there is nothing in it to look at
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     environment = _environment(folder, agent, walls.variables(known, around))
     background.isolate(environment)
     merged = False

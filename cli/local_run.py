@@ -10,7 +10,7 @@ from typing import Any, Final
 from cli import background, checkout, failures, render, story, trial, walls
 from domain import refs
 from domain.policy import ApprovalMode, NoChecks, RepositoryPolicy
-from integrations.agent import registry
+from integrations.agent import registry, scripted
 from workers import agents, connection, settings, state_directory
 
 OWNER: Final = "local"
@@ -145,6 +145,8 @@ def _agent(asked: Asked, known: settings.Settings, *, join: bool) -> str:
             raise failures.Usage(f"--script is for the scripted agent and --agent is {asked.agent}: drop one of them")
         if not asked.script.is_file():
             raise failures.Usage(f"--script names {asked.script}, which is no file: correct the path")
+        if problem := scripted.problem_with(asked.script):
+            raise failures.Usage(f"--script names {asked.script}, which {problem}: correct the file")
         return "scripted"
     found = registry.backends(agents.backend_settings(known))
     if asked.agent and asked.agent not in found:

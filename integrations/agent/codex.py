@@ -19,7 +19,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain import agent
-from integrations.agent import codex_stream, files, port, programs, verdicts, wording
+from integrations.agent import codex_stream, files, installation, port, programs, verdicts, wording
 
 VERIFIED_MAJORS: Final = frozenset({0})
 _NATIVE: Final = (
@@ -80,23 +80,17 @@ class CodexBackend:
     def discover(self, env: Mapping[str, str]) -> port.Discovery:
         found = programs.in_path(self.settings.program, env)
         if found is None:
-            return port.Discovery(why_not=f"{self.settings.program} is not in the PATH: install Codex on this host")
+            return installation.missing(self.settings.program, "Codex")
         path = programs.native(found, _NATIVE)
         if not env.get(self.settings.env_key):
-            return port.Discovery(path=path, why_not=f"no key: set {self.settings.env_key} for the agent host")
-        try:
-            probe = programs.probe(path, ("exec", "--help"), env)
-        except programs.NoAnswer as error:
-            return port.Discovery(path=path, why_not=str(error))
-        capability = probe.capability(VERIFIED_MAJORS, _OPTIONAL)
-        missing = [switch for switch in _NEEDED if switch not in probe.switches]
-        why_not = f"{path} is {probe.version} and does not know {', '.join(missing)}: install a newer release"
-        return port.Discovery(
-            path=path,
-            version=probe.version,
-            ready=not missing,
-            why_not=why_not if missing else "",
-            capability=capability,
+            return installation.without_key(path, self.settings.env_key)
+        return installation.tried(
+            path,
+            ("exec", "--help"),
+            env,
+            needed=_NEEDED,
+            verified_majors=VERIFIED_MAJORS,
+            optional=_OPTIONAL,
         )
 
     def new_session(self) -> agent.Session:

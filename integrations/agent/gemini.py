@@ -21,7 +21,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain import agent, errors
-from integrations.agent import answers, files, gemini_stream, port, programs, verdicts, wording
+from integrations.agent import answers, files, gemini_stream, installation, port, programs, verdicts, wording
 
 VERIFIED_MAJORS: Final = frozenset({0})
 _NEEDED: Final = ("--output-format", "--session-id", "--resume", "--approval-mode", "--skip-trust")
@@ -69,24 +69,10 @@ class GeminiBackend:
     def discover(self, env: Mapping[str, str]) -> port.Discovery:
         path = programs.in_path(self.settings.program, env)
         if path is None:
-            return port.Discovery(
-                why_not=f"{self.settings.program} is not in the PATH: install Gemini CLI on this host"
-            )
+            return installation.missing(self.settings.program, "Gemini CLI")
         if not env.get(_KEY):
-            return port.Discovery(path=path, why_not=f"no key: set {_KEY} for the agent host")
-        try:
-            probe = programs.probe(path, ("--help",), env)
-        except programs.NoAnswer as error:
-            return port.Discovery(path=path, why_not=str(error))
-        missing = [switch for switch in _NEEDED if switch not in probe.switches]
-        why_not = f"{path} is {probe.version} and does not know {', '.join(missing)}: install a newer release"
-        return port.Discovery(
-            path=path,
-            version=probe.version,
-            ready=not missing,
-            why_not=why_not if missing else "",
-            capability=probe.capability(VERIFIED_MAJORS, ()),
-        )
+            return installation.without_key(path, _KEY)
+        return installation.tried(path, ("--help",), env, needed=_NEEDED, verified_majors=VERIFIED_MAJORS)
 
     def new_session(self) -> agent.Session:
         return agent.Session(backend=self.name, id=str(uuid.uuid4()))

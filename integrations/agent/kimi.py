@@ -22,7 +22,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain import agent
-from integrations.agent import answers, files, kimi_stream, port, programs, verdicts, wording
+from integrations.agent import answers, files, installation, kimi_stream, port, programs, verdicts, wording
 
 VERIFIED_MAJORS: Final = frozenset({2})
 _NEEDED: Final = ("--prompt", "--output-format", "--session")
@@ -74,25 +74,17 @@ class KimiBackend:
     def discover(self, env: Mapping[str, str]) -> port.Discovery:
         path = programs.in_path(self.settings.program, env)
         if path is None:
-            return port.Discovery(why_not=f"{self.settings.program} is not in the PATH: install Kimi Code on this host")
+            return installation.missing(self.settings.program, "Kimi Code")
         if not env.get(_KEY):
-            return port.Discovery(path=path, why_not=f"no key: set {_KEY} for the agent host")
-        try:
-            probe = programs.probe(path, ("--help",), env)
-        except programs.NoAnswer as error:
-            return port.Discovery(path=path, why_not=str(error))
-        missing = [switch for switch in _NEEDED if switch not in probe.switches]
-        why_not = ""
-        if _OLD in probe.switches or len(missing) == len(_NEEDED):
-            why_not = f"{path} is {probe.version}, the kimi-cli that is no longer maintained: install Kimi Code 2"
-        elif missing:
-            why_not = f"{path} is {probe.version} and does not know {', '.join(missing)}: install a newer release"
-        return port.Discovery(
-            path=path,
-            version=probe.version,
-            ready=not why_not,
-            why_not=why_not,
-            capability=probe.capability(VERIFIED_MAJORS, ()),
+            return installation.without_key(path, _KEY)
+
+        def unusable(probe: programs.Probe) -> str:
+            if _OLD in probe.switches or not probe.switches & set(_NEEDED):
+                return f"{path} is {probe.version}, the kimi-cli that is no longer maintained: install Kimi Code 2"
+            return ""
+
+        return installation.tried(
+            path, ("--help",), env, needed=_NEEDED, verified_majors=VERIFIED_MAJORS, unusable=unusable
         )
 
     def new_session(self) -> agent.Session:

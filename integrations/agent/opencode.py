@@ -20,7 +20,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain import agent, errors
-from integrations.agent import answers, files, opencode_stream, port, programs, verdicts, wording
+from integrations.agent import answers, files, installation, opencode_stream, port, programs, verdicts, wording
 
 VERIFIED_MAJORS: Final = frozenset({1})
 _NEEDED: Final = ("--format", "--session", "--pure")
@@ -70,25 +70,13 @@ class OpencodeBackend:
     def discover(self, env: Mapping[str, str]) -> port.Discovery:
         found = programs.in_path(self.settings.program, env)
         if found is None:
-            return port.Discovery(why_not=f"{self.settings.program} is not in the PATH: install opencode on this host")
+            return installation.missing(self.settings.program, "opencode")
         path = programs.native(found, _NATIVE)
         if not self.settings.model:
             return port.Discovery(path=path, why_not="FETTLE_OPENCODE__MODEL names no model: set it")
         if self.settings.env_key and not env.get(self.settings.env_key):
-            return port.Discovery(path=path, why_not=f"no key: set {self.settings.env_key} for the agent host")
-        try:
-            probe = programs.probe(path, ("run", "--help"), env)
-        except programs.NoAnswer as error:
-            return port.Discovery(path=path, why_not=str(error))
-        missing = [switch for switch in _NEEDED if switch not in probe.switches]
-        why_not = f"{path} is {probe.version} and does not know {', '.join(missing)}: install a newer release"
-        return port.Discovery(
-            path=path,
-            version=probe.version,
-            ready=not missing,
-            why_not=why_not if missing else "",
-            capability=probe.capability(VERIFIED_MAJORS, ()),
-        )
+            return installation.without_key(path, self.settings.env_key)
+        return installation.tried(path, ("run", "--help"), env, needed=_NEEDED, verified_majors=VERIFIED_MAJORS)
 
     def new_session(self) -> agent.Session:
         return agent.Session(backend=self.name)

@@ -186,3 +186,19 @@ def _names_of(run: str) -> tuple[str, ...]:
     except ValueError:
         return ()  # a run that is no issue's, such as a person's experiment: the default script
     return (f"{issue.repo.owner}__{issue.repo.name}__{issue.number}.json",)
+
+
+def problem_with(script: Path) -> str:
+    """Why this file is no script, as the rest of a sentence; empty when it can be played."""
+    try:
+        given = json.loads(script.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return f"cannot be read as JSON ({error})"
+    turns = given.get("turns") if isinstance(given, dict) else None
+    if not isinstance(turns, list):
+        return 'is no JSON object with a list of "turns"'
+    for number, turn in enumerate(turns, 1):
+        steps = turn.get("steps") if isinstance(turn, dict) else None
+        if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+            return f'has no list of "steps" in turn {number}, each an object such as {{"say": "done"}}'
+    return ""

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,14 @@ async def test_a_level_that_was_asked_for_and_does_not_hold_is_refused_at_once(m
     monkeypatch.setenv("FETTLE_SANDBOX", "container")
     with pytest.raises(failures.Failed, match=r"FETTLE_SANDBOX is container, which does not work .*; without"):
         await walls.for_our_own(settings.load())
+
+
+def test_a_demo_that_is_refused_leaves_nothing_behind(tmp_path: Path) -> None:
+    env = {**os.environ, "FETTLE_SANDBOX": "container", "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-m", "cli.main", "demo"], env=env, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "FETTLE_SANDBOX is container, which does not work on this machine" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_installation_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

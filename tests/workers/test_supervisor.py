@@ -180,7 +180,7 @@ async def test_what_a_ready_child_cannot_do_is_told_where_people_look(
     tmp_path: Path, stop: asyncio.Event, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = state_directory.prepare(tmp_path)
-    lame = 'print(\'{"ready": true, "but": "claims no run, it has no sandbox"}\', flush=True)\nimport time; time.sleep(600)'
+    lame = SLEEPER.replace("true}", 'true, "but": "claims no run, it has no sandbox"}')
     seen: list[dict[str, object]] = []
     with status_board.Board(as_json=False) as board:
 

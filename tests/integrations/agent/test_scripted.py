@@ -245,3 +245,20 @@ def test_another_session_than_was_asked_for_is_no_success(tmp_path: Path) -> Non
     assert player.backend.fold(events, 0).outcome is agent.Outcome.FINISHED
     verdict = player.backend.fold(events, 0, request)
     assert (verdict.outcome, verdict.reason) == (agent.Outcome.PROTOCOL_ERROR, "other_session")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[]", "no JSON object"),
+        ("{", "cannot be read as JSON"),
+        ('{"turns": "one"}', 'a list of "turns"'),
+        ('{"turns": [{"steps": [{"say": "a"}]}, {"steps": ["say"]}]}', "in turn 2"),
+        ('{"turns": [{"steps": [{"say": "a"}]}]}', ""),
+    ],
+)
+def test_a_file_that_is_no_script_is_told_before_it_is_played(tmp_path: Path, text: str, problem: str) -> None:
+    script = tmp_path / "script.json"
+    script.write_text(text)
+    found = scripted.problem_with(script)
+    assert (problem in found) if problem else not found
