@@ -49,7 +49,7 @@ demo: $(STAMP) ## Take a real issue on an embedded forge to a merged pull reques
 test: $(STAMP) ## Run the tests (JOBS=2 processes; ARGS go to pytest)
 	@$(PY) -m pytest -q -n $(JOBS) --dist loadfile -m "not slow" $(ARGS)
 
-test-slow: $(STAMP) ## Run the tests that take minutes each: kill points, rate limits, every command of the docs
+test-slow: $(STAMP) ## Run the tests that take long: kill points, faults, attacks on limits, every command of the docs
 	@$(PY) -m pytest -q -n $(JOBS) --dist loadfile -m slow $(ARGS)
 
 test-agents: $(STAMP) ## Run the real Claude Code and Codex against a scripted model (needs npm; 1.3 GB in .cache)

@@ -37,6 +37,7 @@ def test_demo_takes_an_issue_to_its_merge_and_leaves_nothing_running(tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_kept_demo_goes_on_and_continues_after_it_was_stopped(tmp_path: Path) -> None:
     state = tmp_path / "state"
     try:
@@ -59,6 +60,7 @@ def test_kept_demo_goes_on_and_continues_after_it_was_stopped(tmp_path: Path) ->
         again.end()
 
 
+@pytest.mark.slow
 def test_interrupted_demo_cleans_up(tmp_path: Path) -> None:
     demo = _demo(TMPDIR=str(tmp_path))
     try:
@@ -76,6 +78,7 @@ def test_interrupted_demo_cleans_up(tmp_path: Path) -> None:
     assert list(tmp_path.glob("fettle-demo-*")) == []
 
 
+@pytest.mark.slow
 def test_killed_demo_takes_its_installation_down(tmp_path: Path) -> None:
     demo = _demo(TMPDIR=str(tmp_path))
     try:

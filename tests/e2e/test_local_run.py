@@ -61,6 +61,7 @@ def test_result_is_merged_in_a_copy_and_can_be_fetched_when_nothing_runs_any_mor
     assert git("show", "FETCH_HEAD:hello.txt") == "hello"
 
 
+@pytest.mark.slow
 def test_apply_moves_the_checked_out_branch(tmp_path: Path, git: Git) -> None:
     done = _run(tmp_path, "--verify", "grep -qx hello hello.txt", "--apply", "--json")
     assert done.returncode == 0, done.stderr
@@ -70,6 +71,7 @@ def test_apply_moves_the_checked_out_branch(tmp_path: Path, git: Git) -> None:
     assert (tmp_path / "my project" / "hello.txt").read_text() == "hello\n"
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_verify_command_that_fails_ends_the_run_unmerged_and_says_why(tmp_path: Path, git: Git) -> None:
     done = _run(tmp_path, "--verify", "false", "--json")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.stack import Stack
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 FIX = [{"write": {"path": "answer.txt", "content": "42\n"}}, {"say": "done"}]
 
 

@@ -54,6 +54,7 @@ def test_everything_starts_answers_and_stops(start: Callable[..., command.Up], t
     assert "fettle up" in stopped.stderr
 
 
+@pytest.mark.slow
 def test_each_killed_process_is_restarted_and_recorded(start: Callable[..., command.Up]) -> None:
     """Nobody on a laptop restarts five processes by hand."""
     up = start()
@@ -68,6 +69,7 @@ def test_each_killed_process_is_restarted_and_recorded(start: Callable[..., comm
     assert listed.returncode == 0, listed.stderr
 
 
+@pytest.mark.slow
 def test_killed_supervisor_leaves_nothing_and_the_same_command_continues(start: Callable[..., command.Up]) -> None:
     up = start()
     before = up.ready()

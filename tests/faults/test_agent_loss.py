@@ -93,6 +93,7 @@ async def test_killed_launcher_resumes_the_same_session(stack: Stack, name: Name
     await _ends_in_one_merge(stack, issue, gate, lost.session)
 
 
+@pytest.mark.slow
 async def test_worker_and_launcher_killed_together_leave_no_orphan_of_the_agent(stack: Stack, name: Name) -> None:
     """With both gone nobody knows what the agent had started; it would go on writing beside the resumed agent."""
     orphan: dict[str, Any] = {"spawn_orphan": {"seconds": 300, "path": "tick.txt"}}

@@ -14,7 +14,7 @@ from tests.e2e.stack import Stack
 from tests.e2e.waiting import until
 from workers import schedules
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(150)]
 
 CANCELLED_WITHIN = 20.0
 QUIET_SECONDS = 3.0

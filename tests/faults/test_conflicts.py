@@ -10,7 +10,7 @@ from domain import refs, run
 from tests.e2e.stack import Stack
 from tests.e2e.waiting import until
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(150)]
 
 Name = Callable[[str], str]
 

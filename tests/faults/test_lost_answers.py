@@ -9,7 +9,7 @@ import pytest
 from domain import refs
 from tests.e2e.stack import Stack
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(150)]
 
 Name = Callable[[str], str]
 SCRIPT: list[dict[str, Any]] = [{"write": {"path": "answer.txt", "content": "42\n"}}, {"say": "done"}]

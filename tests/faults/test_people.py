@@ -11,7 +11,7 @@ from domain import policy, refs, run, wire
 from sandbox import proc
 from tests.e2e.stack import Stack
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(150)]
 
 STOPPED_WITHIN = 20.0
 Name = Callable[[str], str]

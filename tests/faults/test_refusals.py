@@ -18,7 +18,7 @@ from tests.e2e.waiting import until
 from web import body
 from workers import connection, embedded_forge
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(150)]
 
 Name = Callable[[str], str]
 

@@ -9,6 +9,8 @@ import pytest
 from sandbox import limits
 from tests.sandbox import cells
 
+pytestmark = pytest.mark.slow
+
 
 async def test_a_fork_bomb_is_bounded_and_leaves_nothing(cell: cells.Cell) -> None:
     code = """
