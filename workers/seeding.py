@@ -31,7 +31,8 @@ def read(path: Path) -> roster.File:
     """
     try:
         found = roster.File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        unknown = sorted({x.backend for x in (*found.types, *found.agents) if x.backend} - registry.BACKENDS.keys())
+        named = {*(each.backend for each in found.types), *(each.backend for each in found.agents)} - {""}
+        unknown = sorted(named - registry.BACKENDS.keys())
         if not unknown:
             return found
         problem = f"names the backend {', '.join(unknown)}, the known ones are {', '.join(registry.BACKENDS)}"
