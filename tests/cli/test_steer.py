@@ -113,7 +113,9 @@ async def test_a_hold_of_a_cleared_merge_waits_for_what_becomes_of_it(
     state = at_gate(runs.repo.issue(1), merge=run.MergeState(requested=True, cleared_sha=HEAD))
     handle = await runs.start(state)
     hold = asyncio.create_task(asay("hold", f"{runs.repo}#1"))
-    await eventually(lambda: handle.query(wire.SNAPSHOT, result_type=run.State), lambda s: s.hold is not None)
+    await eventually(
+        lambda: handle.query(wire.SNAPSHOT, result_type=run.State), lambda s: s.hold and s.hold.by == "ann"
+    )
     await handle.signal(wire.MERGE_ENDED, merge_queue.Ended(head_sha=HEAD, end=end, merge_sha=HEAD, sentence="no"))
     said = await hold
     assert said.code == code, said.err
