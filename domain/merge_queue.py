@@ -117,9 +117,14 @@ class State(Model):
     tested: checks.Verdict | None = None
     withdrawn: bool = False
     merged: int = 0
+    last_run: str = ""
+    last: Ended | None = None
+    """The newest word and whose entry it was about: a withdrawal that crosses it is answered with the same word."""
 
     def request(self, entry: Entry) -> None:
         """Line up behind equal priorities. A newer head of the same run takes the old entry's place."""
+        if self.last_run == entry.run:
+            self.last_run, self.last = "", None
         if self.current and self.current.run == entry.run:
             if self.current.head_sha == entry.head_sha and not self.withdrawn:
                 return
@@ -146,7 +151,14 @@ class State(Model):
         self.candidate = None
         self.tested = None
 
-    def finish(self) -> None:
+    def word_on(self, withdrawal: Withdrawal) -> Ended:
+        """What a run that withdraws is told when nothing of it is being merged."""
+        if self.last is not None and (self.last_run, self.last.head_sha) == (withdrawal.run, withdrawal.head_sha):
+            return self.last
+        return Ended(head_sha=withdrawal.head_sha, end=End.WITHDRAWN, sentence=withdrawal.reason)
+
+    def finish(self, run: str, ended: Ended) -> None:
+        self.last_run, self.last = run, ended
         self.restart()
         self.current = None
         self.withdrawn = False

@@ -30,8 +30,7 @@ class MergeQueueWorkflow:
         self._state.withdraw(withdrawal)
         current = self._state.current
         if current is None or current.run != withdrawal.run:  # the loop answers once nothing of it can merge any more
-            ended = Ended(head_sha=withdrawal.head_sha, end=End.WITHDRAWN, sentence=withdrawal.reason)
-            await self._tell(withdrawal.run, ended)
+            await self._tell(withdrawal.run, self._state.word_on(withdrawal))
 
     @workflow.query(name=wire.SNAPSHOT, description="Who is being merged and who waits")
     def snapshot(self) -> merge_queue.State:
@@ -53,7 +52,7 @@ class MergeQueueWorkflow:
             if entry is None:
                 continue
             ended = await self._work(entry)
-            self._state.finish()
+            self._state.finish(entry.run, ended)
             self._state.merged += ended.end is End.MERGED
             await self._tell(entry.run, ended)
 

@@ -24,7 +24,7 @@ def test_entries_are_taken_in_order_and_urgent_ones_first() -> None:
     taken = []
     while (item := state.take()) is not None:
         taken.append(item.pull.number)
-        state.finish()
+        state.finish("", merge_queue.Ended(head_sha="", end=merge_queue.End.MERGED))
     assert taken == [3, 1, 2]
 
 
@@ -131,3 +131,16 @@ def test_a_limit_of_one_state_holds_back_that_state_alone() -> None:
     assert state.admit_or_queue(fleet.AdmissionRequest(run="r3", state="todo", max_in_flight=9))
     state.ended("r1")
     assert state.next_admission() == "r2"
+
+
+def test_a_withdrawal_that_crosses_the_queues_word_is_answered_with_that_word() -> None:
+    """Two answers would race, and a merge that was made could be told as withdrawn."""
+    head = "a" * 40
+    withdrawal = merge_queue.Withdrawal(run="r1", head_sha=head, reason="cancelled")
+    state = merge_queue.State(repo=REPO, branch="main")
+    state.finish("r1", merge_queue.Ended(head_sha=head, end=merge_queue.End.MERGED, merge_sha="b" * 40))
+    assert state.word_on(withdrawal).end is merge_queue.End.MERGED
+    assert state.word_on(withdrawal.model_copy(update={"head_sha": "c" * 40})).end is merge_queue.End.WITHDRAWN
+    assert state.word_on(withdrawal.model_copy(update={"run": "r2"})).end is merge_queue.End.WITHDRAWN
+    state.request(merge_queue.Entry(run="r1", pull=REPO.pull(7), head_sha=head))
+    assert state.word_on(withdrawal).end is merge_queue.End.WITHDRAWN
