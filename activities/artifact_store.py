@@ -62,6 +62,10 @@ class ArtifactStore(Protocol):
         """Open a log at its end, or begin it."""
         ...
 
+    async def delete(self, key: str) -> None:
+        """Remove what is stored under the key; nothing happens when there is nothing."""
+        ...
+
     def keys(self, prefix: str) -> list[str]:
         """Every key below `prefix`, sorted."""
         ...
@@ -82,6 +86,9 @@ class DirectoryStore:
 
     def append_to(self, key: str) -> "DirectoryStream":
         return DirectoryStream(key, self._path(key, make=True))
+
+    async def delete(self, key: str) -> None:
+        await asyncio.to_thread(self._path(key).unlink, missing_ok=True)
 
     def keys(self, prefix: str) -> list[str]:
         base = self._path(prefix)

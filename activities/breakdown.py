@@ -7,7 +7,7 @@ from typing import Final
 
 from temporalio import activity
 
-from activities import heartbeats
+from activities import judging
 from domain import breakdown, breakdown_plan, breakdown_tasks, errors, forge, refs, wire
 from domain.redaction import Redactor
 from integrations.agent.judge import Judge
@@ -104,16 +104,19 @@ class BreakdownActivities:
 
 @dataclass(frozen=True)
 class BreakdownJudgementActivities:
-    """The judgement that needs no worktree. It runs on agent hosts, where the model CLIs are."""
+    """The judgement that needs no worktree. It runs on agent hosts, where the model CLIs are. `till` None: the judge
+    costs nothing."""
 
     judge: Judge
     redactor: Redactor
+    till: judging.Till | None = None
 
     @activity.defn(name=wire.JUDGE_BREAKDOWN)
     async def judge_breakdown(self, request: breakdown_tasks.JudgeBreakdown) -> breakdown.Draft:
-        """Ask the model for issues. Running twice is safe: it only reads, at the price of a call.
+        """Ask the model for issues. Running twice is safe: it only reads, and each call is paid once.
 
         Raises:
+            errors.TurnNotYet: no money, or the provider refuses for a while.
             errors.JudgeFailed: no usable answer, or none with an issue in it; the rule stands.
         """
         inputs = {
@@ -122,16 +125,18 @@ class BreakdownJudgementActivities:
             "labels": list(request.labels),
             "most": breakdown.MOST_ITEMS,
         }
-        run = breakdown.workflow_id(request.repo, request.spec)
-        async with heartbeats.beating():
-            advice = await self.judge.ask("breakdown", inputs, breakdown.Advice, run=run)
-        draft = breakdown.from_advice(advice, request.text, by=self.judge.name)
-        if not draft.items:
-            raise errors.JudgeFailed(
-                f"'{request.spec}' was to become issues, {self.judge.name} proposed none with a title: ask again, "
-                "or write the spec as checkboxes"
-            )
-        return draft
+        case = judging.Case("breakdown", breakdown.workflow_id(request.repo, request.spec), request.repo)
+
+        def draft(advice: breakdown.Advice) -> breakdown.Draft:
+            made = breakdown.from_advice(advice, request.text, by=self.judge.name)
+            if not made.items:
+                raise errors.JudgeFailed(
+                    f"'{request.spec}' was to become issues, {self.judge.name} proposed none with a title: ask again, "
+                    "or write the spec as checkboxes"
+                )
+            return made
+
+        return draft(await judging.ask(self.judge, self.till, case, inputs, breakdown.Advice, check=draft))
 
 
 def _known(issue: forge.Issue, me: str) -> breakdown.Known:

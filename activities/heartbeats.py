@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from pydantic import BaseModel
 from temporalio import activity
 
 _BEAT_SECONDS: Final = 5.0
@@ -12,12 +13,13 @@ _BEAT_SECONDS: Final = 5.0
 
 
 @asynccontextmanager
-async def beating() -> AsyncIterator[None]:
-    """Heartbeat while the body waits for git or a command; a cancellation reaches the body by way of it."""
+async def beating(*progress: BaseModel) -> AsyncIterator[None]:
+    """Heartbeat while the body waits for git or a command; a cancellation reaches the body by way of it. `progress` is
+    what the next attempt finds."""
 
     async def beat() -> None:
         while True:
-            activity.heartbeat()
+            activity.heartbeat(*progress)
             await asyncio.sleep(_BEAT_SECONDS)
 
     task = asyncio.create_task(beat())

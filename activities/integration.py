@@ -1,7 +1,8 @@
 """Integrate what an agent left in its worktree: import, commit the rest, check every commit, push."""
 
 import asyncio
-from dataclasses import dataclass, field
+import functools
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from temporalio import activity
@@ -9,7 +10,7 @@ from temporalio import activity
 from activities import artifact_store, heartbeats, work_range, worktree
 from domain import artifacts, errors, safety, wire, work
 from integrations.forge.port import Forge
-from integrations.git import checks, clones, launch, mirror, names, snapshot, untrusted, wip
+from integrations.git import by_hand, checks, clones, launch, mirror, names, snapshot, untrusted, wip
 
 _MOST_DIFF_BYTES: Final = 16 * 1024 * 1024
 _NOT_TEXT: Final = "-"
@@ -46,7 +47,9 @@ class IntegrationActivities:
             # Checked before anything unfolds these trees: a few hundred bytes can name more files than a disk holds.
             span = await work_range.span(source, request.base_branch, imported)
             rules = self.rules.with_file(request.policy_file)
-            await asyncio.to_thread(work_range.check, source, span, rules)
+            made = await source.resolve(names.snapshot_ref(request.run))
+            _, accepted = await self._accepted(source, span, request, rules, made)
+            await asyncio.to_thread(work_range.check, source, span, rules, accepted)
             whole = await snapshot.commit_leftovers(
                 source,
                 clone.path,
@@ -57,19 +60,54 @@ class IntegrationActivities:
                 limits=rules.limits,
             )
             span = await work_range.span(source, request.base_branch, whole.sha)
-            result = await asyncio.to_thread(work_range.examine, source, span, rules, self.redactor)
-            result = result.model_copy(update={"auto_committed": whole.made})
+            theirs, accepted = await self._accepted(source, span, request, rules, whole.sha if whole.made else "")
+            result = await asyncio.to_thread(work_range.examine, source, span, rules, self.redactor, accepted=accepted)
+            result = result.model_copy(update={"auto_committed": whole.made, "accepted": theirs})
             if result.outcome is work.IntegrationOutcome.NO_CHANGES:
                 return result
             result = await self._with_size(source, result)
             if result.outcome is work.IntegrationOutcome.UNSAFE:
                 return result
             await self._push(source, request, note, whole.sha)
+            for each in theirs:
+                activity.logger.info("%s: %s", request.run, each.sentence())
             clone.write_note(note.model_copy(update={"remote_sha": whole.sha, "wip_sha": "", "wip_state": ""}))
             if whole.sha != imported:
                 start = clones.Start(request.branch, whole.sha, request.base_branch, span.base_tip)
                 await clone.renew_git(source, start, self.identity)
             return result.model_copy(update={"diff": await self._diff(source, request.run, result)})
+
+    @activity.defn(name=wire.SURVEY_WORKTREE)
+    async def survey_worktree(self, request: work.SurveyWorktree) -> work.HandedOver:
+        """Note what the agent has left, before a person gets the worktree. Running twice is safe: it only reads, what
+        it takes into the mirror is there already the second time.
+
+        Raises:
+            UnsafeWork: what is there cannot be taken into the mirror, or is more than the limits allow.
+            GitFailed: git could not, for a reason that may pass.
+        """
+        async with heartbeats.beating():
+            source = self.mirrors.of(request.repo)
+            clone = clones.RunClone.of(self.mirrors.state, request.run)
+            await asyncio.to_thread(clone.finish_renewal)
+            head = await source.import_commits(clone.path, request.run, self.import_limits)
+            span = await work_range.span(source, request.base_branch, head)
+            await asyncio.to_thread(work_range.check, source, span, replace(self.rules, protected=()))
+            tree = await snapshot.tree_of_files(source, clone.path, head, limits=self.rules.limits)
+            return work.HandedOver(head_sha=head, tree_sha=tree)
+
+    async def _accepted(
+        self, source: mirror.Mirror, span: work_range.Span, request: work.IntegrateWork, rules: checks.Rules, made: str
+    ) -> tuple[tuple[work.AcceptedCommit, ...], by_hand.Accepted]:
+        """The commits of the person who hands back that change protected paths, and with those of earlier ones all
+        that may. `made`: the commit that was made of uncommitted files, if one was."""
+        theirs: tuple[work.AcceptedCommit, ...] = ()
+        if request.person and request.handed_over is not None:
+            find = functools.partial(
+                work_range.persons_commits, by=request.person, since=request.handed_over, leftover=made
+            )
+            theirs = await asyncio.to_thread(find, source, span, rules)
+        return theirs, by_hand.Accepted((*request.accepted, *theirs))
 
     def _note(self, clone: clones.RunClone, request: work.IntegrateWork) -> clones.Note:
         note = clone.read_note()

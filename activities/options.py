@@ -63,11 +63,16 @@ that nothing is written after its last word; between two attempts a cancel takes
 JUDGE: Final[AgentsOptions] = {
     "task_queue": wire.AGENTS_QUEUE,
     "start_to_close_timeout": 10 * MINUTE,
-    "schedule_to_close_timeout": HOUR,
+    "schedule_to_close_timeout": 25 * HOUR,
     "heartbeat_timeout": MINUTE,
-    "retry_policy": common.RetryPolicy(initial_interval=2 * SECOND, maximum_attempts=3),
+    "retry_policy": common.RetryPolicy(initial_interval=2 * SECOND, maximum_interval=MINUTE),
     "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
 }
+"""A judgement waits for money and its provider like a turn: a day's budget is new within a day. `activities.judging`
+gives up after a few answers of no use."""
+
+ADVISE: Final[AgentsOptions] = {**JUDGE, "schedule_to_close_timeout": HOUR}
+"""A judgement in whose place a rule stands."""
 
 CLAIM_HOST: Final[AgentsOptions] = {
     "task_queue": wire.AGENTS_QUEUE,

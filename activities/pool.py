@@ -14,7 +14,7 @@ from temporalio import activity, client, common, service
 from temporalio.exceptions import ApplicationError
 
 from activities import admission
-from domain import errors, fleet, ledger, pool, refs, turns, wire
+from domain import errors, fleet, ledger, pool, refs, turn_ends, wire
 from store.engine import Store
 
 _SLOT: Final = timedelta(seconds=10)
@@ -44,41 +44,53 @@ class PoolActivities:
         if asked.estimate_usd is None:
             costs = await self.store.ledger.recent_costs(asked.repo, asked.type, ledger.LOOKED_AT)
             asked = asked.model_copy(update={"estimate_usd": ledger.estimate(costs)})
-        try:
-            answer = await self._update(wire.TAKE_TURN, asked, pool.Answer)
-        except client.WorkflowUpdateFailedError as refused:
-            answer = _answer_in(refused)
-        if answer.verdict is pool.Verdict.WAIT:
-            raise errors.TurnNotYet(answer.sentence, retry_after=_ask_again(answer, datetime.now(UTC)))
-        return answer
+        return await take(self.temporal, asked)
 
     @activity.defn(name=wire.END_TURN)
     async def end_turn(self, ended: pool.EndTurn) -> pool.Settled:
         """Write the turn's line, then free its place and book its cost. Running twice is safe: the line and the
-        reservation are found by their key."""
-        booked = turns.Settlement(ended=ended, cost_usd=0.0)
+        reservation are found by their key. A turn that never began has no line, also where it was taken for lost."""
+        booked = turn_ends.Settlement(ended=ended, cost_usd=0.0)
         if ended.began:
             line = await self.store.ledger.record(ended, datetime.now(UTC))
-            booked = turns.Settlement(ended=ended, cost_usd=line.usd, covers_usd=line.covers_usd)
+            booked = turn_ends.Settlement(ended=ended, cost_usd=line.usd, covers_usd=line.covers_usd)
+        else:
+            await self.store.ledger.withdraw_lost(ended.turn)
         try:
-            return await self._update(wire.SETTLE_TURN, booked, pool.Settled)
+            return await update(self.temporal, wire.SETTLE_TURN, booked, pool.Settled)
         except client.WorkflowUpdateFailedError as refused:
             if _type(refused) != errors.Refused.wire_type():
                 raise
             return pool.Settled(turn=ended.turn, cost_usd=booked.cost_usd or 0.0, known=booked.cost_usd is not None)
 
-    async def _update(self, name: str, argument: BaseModel, result: type[_Answer]) -> _Answer:
-        """One update of the fleet, under an id of its own: the fleet knows turns and reservations by their names, also
-        after it has continued as new, and an attempt that asks again must not be told what was true before."""
-        handle = self.temporal.get_workflow_handle(refs.FLEET_WORKFLOW_ID)
-        try:
-            answer: _Answer = await handle.execute_update(name, argument, result_type=result)
-        except service.RPCError as error:
-            if error.status is not service.RPCStatusCode.NOT_FOUND:
-                raise
-            await start_fleet(self.temporal)
-            raise errors.TurnNotYet("the fleet was not running and is started now", retry_after=_NO_FLEET) from error
-        return answer
+
+async def take(temporal: client.Client, asked: pool.BeginTurn) -> pool.Answer:
+    """A turn, or the sentence why there will be none.
+
+    Raises:
+        errors.TurnNotYet: it has to wait; not before `retry_after`.
+    """
+    try:
+        answer = await update(temporal, wire.TAKE_TURN, asked, pool.Answer)
+    except client.WorkflowUpdateFailedError as refused:
+        answer = _answer_in(refused)
+    if answer.verdict is pool.Verdict.WAIT:
+        raise errors.TurnNotYet(answer.sentence, retry_after=_ask_again(answer, datetime.now(UTC)))
+    return answer
+
+
+async def update(temporal: client.Client, name: str, argument: BaseModel, result: type[_Answer]) -> _Answer:
+    """One update of the fleet, under an id of its own: the fleet knows turns and reservations by their names, also
+    after it has continued as new, and an attempt that asks again must not be told what was true before."""
+    handle = temporal.get_workflow_handle(refs.FLEET_WORKFLOW_ID)
+    try:
+        answer: _Answer = await handle.execute_update(name, argument, result_type=result)
+    except service.RPCError as error:
+        if error.status is not service.RPCStatusCode.NOT_FOUND:
+            raise
+        await start_fleet(temporal)
+        raise errors.TurnNotYet("the fleet was not running and is started now", retry_after=_NO_FLEET) from error
+    return answer
 
 
 async def start_fleet(temporal: client.Client) -> None:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from temporalio import activity
 
-from activities import heartbeats
-from domain import forge, review, tasks, wire
+from activities import judging
+from domain import forge, refs, review, tasks, wire
 from domain.brief import bounded
 from domain.redaction import Redactor
 from domain.triage import Advice as TriageAdvice
@@ -18,29 +18,32 @@ DIFF_LIMIT = 20_000
 
 @dataclass(frozen=True)
 class JudgementActivities:
-    """Judgements that need no worktree. They run on agent hosts, where the model CLIs are."""
+    """Judgements that need no worktree. They run on agent hosts, where the model CLIs are. `till` None: the judge
+    costs nothing."""
 
     forge: port.Forge
     judge: Judge
     redactor: Redactor
+    till: judging.Till | None = None
 
     @activity.defn(name=wire.JUDGE_TRIAGE)
     async def judge_triage(self, request: tasks.JudgeTriage) -> TriageAdvice:
-        """Ask the model how urgent an issue is. Running twice is safe: it only reads, at the price of a call.
+        """Ask the model how urgent an issue is. Running twice is safe: it only reads, and each call is paid once.
 
         Raises:
             errors.JudgeFailed: no usable answer; the rules' triage stands.
+            errors.TurnNotYet: no money, or the provider refuses for a while.
         """
         inputs = {"title": request.title, "body": bounded(request.body, 3000)}
-        async with heartbeats.beating():
-            return await self.judge.ask("triage", inputs, TriageAdvice, run=request.issue.workflow_id)
+        return await judging.ask(self.judge, self.till, _case("triage", request.issue), inputs, TriageAdvice)
 
     @activity.defn(name=wire.JUDGE_REVIEW)
     async def judge_review(self, request: tasks.JudgeReview) -> review.Review:
-        """Ask the model to review exactly one head. Running twice is safe: it only reads, at the price of a call.
+        """Ask the model to review exactly one head. Running twice is safe: it only reads, and each call is paid once.
 
         Raises:
             errors.JudgeFailed: no usable answer; neither an approval nor a rejection.
+            errors.TurnNotYet: no money, or the provider refuses for a while.
         """
         diff = await self.forge.diff(request.issue.repo, request.base_sha, request.head_sha)
         inputs = {
@@ -49,9 +52,12 @@ class JudgementActivities:
             "diff": self.redactor.redact(bounded(diff, DIFF_LIMIT)),
             "warnings": [f"{w.path}:{w.line} {w.rule}" for w in request.warnings],
         }
-        async with heartbeats.beating():
-            advice = await self.judge.ask("review", inputs, review.Advice, run=request.issue.workflow_id)
+        advice = await judging.ask(self.judge, self.till, _case("review", request.issue), inputs, review.Advice)
         return review.from_advice(request.head_sha, advice, by=self.judge.name)
+
+
+def _case(kind: str, issue: refs.Issue) -> judging.Case:
+    return judging.Case(kind, issue.workflow_id, issue.repo, issue.number)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from temporalio import activity, client, common, service
 
 from activities import intake_pace, workflow_file
-from domain import intake, refs, run, tasks, triage, wire
+from domain import intake, refs, run, tasks, triage, wire, work
 from integrations.forge.port import Forge
 
 KIND = common.SearchAttributeKey.for_keyword(wire.SA_KIND)
@@ -15,17 +15,27 @@ PHASE = common.SearchAttributeKey.for_keyword(wire.SA_PHASE)
 NEEDS_HUMAN = common.SearchAttributeKey.for_bool(wire.SA_NEEDS_HUMAN)
 
 
-GENERATION = 2
+GENERATION = 3
 """Of new runs, see `run.State.generation`. It grows when the steps of a run change, and is then recorded with it."""
 
 
 async def start_issue_run(
-    temporal: client.Client, issue: refs.Issue, *, asked_by: str, title: str = "", fresh: bool = False
+    temporal: client.Client,
+    issue: refs.Issue,
+    *,
+    asked_by: str,
+    title: str = "",
+    fresh: bool = False,
+    accepted: tuple[work.AcceptedCommit, ...] = (),
 ) -> client.WorkflowHandle[object, object]:
-    """Start the run of an issue, or find the one that is open: the workflow id is the dedupe key."""
+    """Start the run of an issue, or find the one that is open: the workflow id is the dedupe key.
+
+    Args:
+        accepted: What persons did by hand in an earlier run, on whose branch this one goes on.
+    """
     return await temporal.start_workflow(
         wire.ISSUE_WORKFLOW,
-        run.State(issue=issue, generation=GENERATION, asked_by=asked_by, title=title, fresh=fresh),
+        run.State(issue=issue, generation=GENERATION, asked_by=asked_by, title=title, fresh=fresh, accepted=accepted),
         id=issue.workflow_id,
         task_queue=wire.CONTROL_QUEUE,
         id_conflict_policy=common.WorkflowIDConflictPolicy.USE_EXISTING,

@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-import structlog
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
@@ -19,10 +18,10 @@ from activities import (
     turn_facts,
     turn_fence,
     turn_host,
+    turn_keeping,
     turn_meter,
     turn_process,
     turn_prompts,
-    turn_wip,
 )
 from domain import agent, artifacts, errors
 from domain.brief import Brief
@@ -33,12 +32,8 @@ from sandbox import process
 
 WORKER_SHUTDOWN: Final = "WorkerShutdown"
 """The type that Temporal itself gives to an attempt that a stopping worker gave up; the next attempt resumes."""
-_KEEP_SECONDS: Final = 120.0
-_KEEP_AT_STOP_SECONDS: Final = 10.0
-"""A worker that is told to stop is killed some seconds later; what was kept before then stays."""
 _SUMMARY_LIMIT: Final = 4000
 _CALL_LIMIT: Final = 160
-_log = structlog.stdlib.get_logger(__name__)
 
 
 class Attempt:
@@ -67,14 +62,12 @@ class Attempt:
         self._resumed_after_loss = False
         self._moved = False
         self._unfinished = (progress.tool,) if progress.tool else ()
-        self._kept = turn_wip.Kept()
-        self._dirty = False
-        self._given_up: asyncio.Future[errors.AgentError] = asyncio.get_running_loop().create_future()
-        self._keeper = (
+        keeper = (
             turn_checkpoint.Keeper(host.checkpoints, backend, request, self._room.home, worktree)
             if host.checkpoints
             else None
         )
+        self._keeping = turn_keeping.Keeping(keeper, self._progress, host.checkpoint_seconds, self._beat)
 
     @property
     def places(self) -> tuple[Path, ...]:
@@ -102,7 +95,7 @@ class Attempt:
         key = artifact_store.run_key(self._request.run, f"turn-{self._request.round}.jsonl")
         log = self._host.artifacts.append_to(key)
         try:
-            async with self._checkpoints(), self._hooks():
+            async with self._keeping.going_on(), self._hooks():
                 verdict, ended = await self._played(fence, log, resume=resume, interrupted=interrupted)
         finally:
             transcript = await process.uncancelled(log.close(f"{self._backend.name}, turn {self._request.round}"))
@@ -110,7 +103,7 @@ class Attempt:
         self._progress.tool = ""
         fence.record.finished = verdict.outcome in turn_endings.RETURNED
         fence.save()
-        await self._keep(finished=fence.record.finished)
+        await self._keeping.keep(finished=fence.record.finished)
         if not fence.record.finished:
             raise turn_endings.error(self._backend.name, self._request, verdict, ended, self._host.redactor)
         return self._result(fence.record, verdict, transcript)
@@ -124,10 +117,9 @@ class Attempt:
         session = self._progress.session = self._as_named_here(fence.record, self._progress.session)
         note = self._elsewhere if fresh_here and not self._progress.launched else None
         missing = self._backend.transcript(self._room.home, session) is None
-        archive = note.progress.session.archive if note else session.archive if missing else None
-        if archive is not None and self._host.checkpoints is not None:
-            packed_cwd = note.progress.session.cwd if note else session.cwd
-            self._moved = await self._host.checkpoints.restore(archive, self._room.home, self._worktree, packed_cwd)
+        kept = note.progress.session if note else session
+        if self._host.checkpoints is not None and (note is not None or (missing and kept.archive is not None)):
+            self._moved = await self._host.checkpoints.restore(self._request.run, kept, self._room.home, self._worktree)
         if note is not None:
             fence.adopt(note.progress)
             fence.record.cost_before_round, fence.record.usage_before_round = fence.record.cost, fence.record.usage
@@ -183,6 +175,7 @@ class Attempt:
                     fence.also_known_as(self._progress.session)
                 meter.see(event)
                 self._noted(fence.record, supervisor.calls, log.offset)
+                self._keeping.saw(event)
                 if event.kind is not agent.EventKind.OTHER:
                     self._beat()
 
@@ -225,20 +218,20 @@ class Attempt:
         """The end of the process. An end that is not its own is kept as well: the turn goes on from there."""
         stopping = asyncio.ensure_future(self._drained())
         try:
-            return await supervisor.run(stopping, self._given_up)
+            return await supervisor.run(stopping, self._keeping.lost)
         except turn_process.WorkerStopping as stop:
-            await process.uncancelled(self._keep(seconds=_KEEP_AT_STOP_SECONDS))
+            await process.uncancelled(self._keeping.keep(seconds=turn_keeping.AT_STOP_SECONDS))
             raise ApplicationError(
                 f"the worker stops, turn {self._request.round} of session {self._progress.session.id} is interrupted: "
                 "the next attempt resumes it",
                 type=WORKER_SHUTDOWN,
             ) from stop
         except (errors.AgentStalled, errors.AgentTimedOut):
-            await process.uncancelled(self._keep())
+            await process.uncancelled(self._keeping.keep())
             raise
         except asyncio.CancelledError:
             if turn_endings.goes_on(activity.cancellation_details()):
-                await process.uncancelled(self._keep(seconds=_KEEP_AT_STOP_SECONDS))
+                await process.uncancelled(self._keeping.keep(seconds=turn_keeping.AT_STOP_SECONDS))
             raise
         finally:
             stopping.cancel()
@@ -270,41 +263,6 @@ class Attempt:
         more = {"branch": brief.branch, "base_branch": brief.base_branch}
         return self._host.hooks.around_turn(facts.model_copy(update=more))
 
-    @asynccontextmanager
-    async def _checkpoints(self) -> AsyncIterator[None]:
-        keeping = asyncio.create_task(self._keep_every(self._host.checkpoint_seconds))
-        try:
-            yield
-        finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
-
-    async def _keep_every(self, seconds: float) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            if self._dirty or (self._keeper and await self._keeper.has_news(self._progress.session)):
-                try:
-                    await process.uncancelled(self._keep())
-                except errors.LeaseLost as lost:
-                    if not self._given_up.done():
-                        self._given_up.set_result(lost)
-                    return
-
-    async def _keep(self, *, finished: bool = False, seconds: float = _KEEP_SECONDS) -> None:
-        """Raises LeaseLost when another host has the run; any other trouble is told and does not end the turn."""
-        self._dirty = False
-        if self._keeper is None:
-            return
-        try:
-            self._kept = await self._keeper.keep(self._progress, finished=finished, seconds=seconds)
-        except (errors.FettleError, OSError) as failure:
-            if isinstance(failure, errors.LeaseLost):
-                raise
-            self._kept = turn_wip.Kept(self._kept.sha, str(failure))
-        if self._kept.why_not:
-            _log.warning("work in progress stays on this host", run=self._request.run, because=self._kept.why_not)
-        self._beat()
-
     def _result(
         self, record: turn_fence.Record, verdict: port.Verdict, transcript: artifacts.ArtifactRef
     ) -> agent.TurnResult:
@@ -322,13 +280,12 @@ class Attempt:
             structured=verdict.structured,
             capability=self._found.capability,
             usage=turn_meter.usage_between(record.usage_before_round, record.usage),
-            wip_sha=self._kept.sha,
-            wip_note=redact(self._kept.why_not),
+            wip_sha=self._keeping.kept.sha,
+            wip_note=redact(self._keeping.kept.why_not),
             resumed_after_loss=self._resumed_after_loss,
         )
 
     def _noted(self, record: turn_fence.Record, calls: tuple[str, ...], offset: int) -> None:
-        self._dirty = True
         self._progress.cost_usd, self._progress.usage = record.cost, record.usage
         self._progress.log_offset = offset
         self._progress.tool = self._host.redactor.redact(", ".join(calls))[:_CALL_LIMIT]

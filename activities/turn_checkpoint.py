@@ -3,7 +3,8 @@ together.
 
 The conversation is read first and the files after it, so that the agent never remembers an edit that is missing; an
 edit that it does not remember is told to it when it resumes. The note is written last, and by the holder of the run
-only: another host that finds it finds everything it names.
+only: another host that finds it finds everything it names. So an archive never takes another one's name, and the one
+before goes only when the note names the new one: a host that dies between the two leaves the old note whole.
 """
 
 import asyncio
@@ -63,8 +64,18 @@ class Checkpoints:
         note = await self._read(run)
         return note if note and note.host != self.host and note.is_of(session) else None
 
-    async def restore(self, archive: artifacts.ArtifactRef, home: Path, cwd: Path, packed_cwd: str) -> bool:
-        """Unpack a conversation into the run's home. False when it cannot be had; the reason is in the log."""
+    async def restore(self, run: str, session: agent.Session, home: Path, cwd: Path) -> bool:
+        """Unpack a conversation into the run's home, from the session's archive or, where a newer one has replaced
+        that, from the newest. False when neither can be had; the reason is in the log."""
+        if session.archive is not None and await self._unpack(session.archive, home, cwd, session.cwd):
+            return True
+        note = await self._read(run)
+        newest = note.progress.session if note and note.is_of(session) else session
+        if newest.archive is None or newest.archive == session.archive:
+            return False
+        return await self._unpack(newest.archive, home, cwd, newest.cwd)
+
+    async def _unpack(self, archive: artifacts.ArtifactRef, home: Path, cwd: Path, packed_cwd: str) -> bool:
         try:
             data = await self.store.read(archive.key)
             if archive.sha256 and _sha256(data) != archive.sha256:
@@ -80,6 +91,22 @@ class Checkpoints:
 
     async def write(self, run: str, note: Note) -> None:
         await self.store.put(_note_key(run), note.model_dump_json().encode(), "newest checkpoint")
+
+    async def put_archive(self, run: str, turn: int, data: bytes, summary: str) -> artifacts.ArtifactRef:
+        """Store a conversation beside those of the turn that are there."""
+        name = f"{self._archives(turn)}{_sha256(data)[:16]}.tar.gz"
+        return await self.store.put(artifact_store.run_key(run, name), data, summary)
+
+    async def drop_archives(self, run: str, turn: int, keep: artifacts.ArtifactRef) -> None:
+        """Remove this host's archives of the turn but one, those too that a killed worker had no time to name."""
+        own = artifact_store.run_key(run, self._archives(turn))
+        for key in await asyncio.to_thread(self.store.keys, own.rpartition("/")[0]):
+            if key.startswith(own) and key != keep.key:
+                await self.store.delete(key)
+
+    def _archives(self, turn: int) -> str:
+        """What the names of this host's archives of a turn begin with."""
+        return f"session-turn-{turn}/{self.host}@"
 
     async def overtaken(self, run: str, turn: int) -> bool:
         """Whether another host has made a checkpoint of a later turn."""
@@ -101,13 +128,16 @@ class Keeper:
         self._checkpoints = checkpoints
         self._backend = backend
         self._request = request
+        self.run = request.run
         self._home = home
         self._cwd = cwd
         self._signature = ""
+        self._written: Note | None = None
         self._one_at_a_time = asyncio.Lock()
 
     async def keep(self, progress: agent.Progress, *, finished: bool, seconds: float) -> turn_wip.Kept:
-        """Keep conversation and work as they are now; `progress` then names both.
+        """Keep conversation and work as they are now; `progress` then names both. Where neither has changed nothing is
+        written or pushed.
 
         Args:
             finished: The turn is at its end.
@@ -125,7 +155,7 @@ class Keeper:
         return bool(found) and found != self._signature
 
     async def _keep(self, progress: agent.Progress, *, finished: bool, seconds: float) -> turn_wip.Kept:
-        run, turn = self._request.run, self._request.round
+        run, turn = self.run, self._request.round
         session = progress.session
         packed = await asyncio.to_thread(self._packed, session)
         kept = turn_wip.Kept()
@@ -139,30 +169,34 @@ class Keeper:
             return kept
         archive = session.archive
         if packed is not None:
-            self._signature, data = packed
-            archive = await self._checkpoints.store.put(
-                artifact_store.run_key(run, f"session-turn-{turn}.tar.gz"), data, f"{session.backend} conversation"
-            )
-        progress.session = session.model_copy(
-            update={
-                "archive": archive,
-                "cwd": str(self._cwd),
-                "config_dir": str(self._backend.config_dir(self._home)),
-            }
-        )
+            archive = await self._checkpoints.put_archive(run, turn, packed[1], f"{session.backend} conversation")
+        found = {"archive": archive, "cwd": str(self._cwd), "config_dir": str(self._backend.config_dir(self._home))}
+        progress.session = session.model_copy(update=found)
         progress.wip_sha = kept.sha
-        await self._checkpoints.write(
-            run,
-            Note(
-                host=self._checkpoints.host,
-                turn=turn,
-                asked_id=self._request.session.id,
-                progress=progress.model_copy(),
-                finished=finished,
-                at=datetime.now(UTC),
-            ),
-        )
+        await self._write(progress.model_copy(), finished)
+        if packed is not None and archive is not None:
+            self._signature = packed[0]
+            await self._checkpoints.drop_archives(run, turn, archive)
         return kept
+
+    async def _write(self, progress: agent.Progress, finished: bool) -> None:
+        """Write the note, if it tells anything that the last one does not."""
+        note = Note(
+            host=self._checkpoints.host,
+            turn=self._request.round,
+            asked_id=self._request.session.id,
+            progress=progress,
+            finished=finished,
+            at=datetime.now(UTC),
+        )
+        known = self._written
+        if known is not None:
+            untold = {"log_offset": known.progress.log_offset, "last_commit": known.progress.last_commit}
+            same = {"at": known.at, "progress": progress.model_copy(update=untold)}
+            if note.model_copy(update=same) == known:
+                return
+        await self._checkpoints.write(self.run, note)
+        self._written = note
 
     def _signature_of(self, session: agent.Session) -> str:
         return turn_sessions.signature(self._home, self._backend.session_files(self._home, session))

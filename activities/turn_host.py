@@ -18,7 +18,8 @@ class Host:
         checkpoints: Keeps conversations and work where another host finds them. None: they stay on this host.
         way_out: The agents' way out. None: what the confinement leaves open.
         hooks: Runs the repository's scripts around a turn. None: they are not run.
-        checkpoint_seconds: How often a turn that goes on is kept; one that ends always is.
+        checkpoint_seconds: Longest time that a turn which goes on is not kept although something changed; see
+            `turn_keeping`. One that ends always is.
         drain_seconds: How long a turn may go on when the worker is told to stop; then it is interrupted and kept.
     """
 

@@ -56,9 +56,7 @@ class WorkInProgress:
 
     async def _save(self, clone: clones.RunClone, note: clones.Note, run: str, turn: int) -> Kept:
         source = self.mirrors.of(note.repo)
-        head = await source.import_commits(clone.path, run, self.import_limits)
-        span = await work_range.span(source, note.base_branch, head)
-        await asyncio.to_thread(work_range.check, source, span, self.rules)
+        head = await self._head(source, clone, note, run)
         tree = await snapshot.tree_of_files(source, clone.path, head, limits=self.rules.limits)
         state = f"{head}:{tree}"
         if state == note.wip_state:
@@ -73,6 +71,17 @@ class WorkInProgress:
         note = await wip.publish(source, await worktree.remote_of(self.forge, note.repo), clone, note, made)
         clone.write_note(note.model_copy(update={"wip_state": state}))
         return Kept(made.sha)
+
+    async def _head(self, source: mirror.Mirror, clone: clones.RunClone, note: clones.Note, run: str) -> str:
+        """The agent's newest commit, in the mirror and checked. Between two commits of its own it was both already when
+        the last state was published: that is most checkpoints, and half of what they would cost."""
+        head = await asyncio.to_thread(untrusted.head_sha, clone.path)
+        if head == note.wip_state.partition(":")[0]:
+            return head
+        head = await source.import_commits(clone.path, run, self.import_limits)
+        span = await work_range.span(source, note.base_branch, head)
+        await asyncio.to_thread(work_range.check, source, span, self.rules)
+        return head
 
 
 def _blocked(run: str, findings: tuple[work.SafetyFinding, ...]) -> str:

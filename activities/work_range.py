@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from domain import safety, work
-from integrations.git import checks, facts, mirror
+from integrations.git import by_hand, checks, facts, mirror
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,58 @@ async def span(source: mirror.Mirror, base_branch: str, head: str) -> Span:
     return Span(base, base_tip, head)
 
 
-def check(source: mirror.Mirror, found: Span, rules: checks.Rules) -> None:
+def check(
+    source: mirror.Mirror, found: Span, rules: checks.Rules, accepted: by_hand.Accepted = by_hand.NOTHING
+) -> None:
     """Check every commit of the span; blocking. Raises UnsafeWork with the first rule that one breaks."""
     with facts.Reader.open(source.path, rules.limits) as reader:
-        checks.check(reader.work(base=found.base, base_tip=found.base_tip, head=found.head), rules)
+        checks.check(reader.work(base=found.base, base_tip=found.base_tip, head=found.head), rules, accepted.covers)
+
+
+def persons_commits(
+    source: mirror.Mirror, found: Span, rules: checks.Rules, *, by: str, since: work.HandedOver, leftover: str
+) -> tuple[work.AcceptedCommit, ...]:
+    """The commits of the span in which a person changed protected paths; blocking.
+
+    Args:
+        by: The person.
+        since: What the agent had left when they got the worktree.
+        leftover: The commit that was made of uncommitted files, if one was.
+
+    Raises:
+        UnsafeWork: more commits or changes than the limits let us read, or than travel with a run.
+    """
+    if not since.head_sha:
+        return ()
+    with facts.Reader.open(source.path, rules.limits) as reader:
+        theirs = reader.work(base=found.base, base_tip=found.base_tip, head=found.head)
+        before = reader.work(base=found.base, base_tip=found.base_tip, head=since.head_sha)
+        made = any(commit.sha == leftover for commit in theirs.commits)
+        changed = reader.paths_changed_since(since.tree_sha, leftover) if made else frozenset()
+        return by_hand.commits_of(
+            theirs,
+            rules,
+            by=by,
+            before={commit.sha for commit in before.commits},
+            leftover=leftover,
+            changed_since=changed,
+        )
 
 
 def examine(
-    source: mirror.Mirror, found: Span, rules: checks.Rules, redactor: safety.Redactor, *, unchanged_too: bool = False
+    source: mirror.Mirror,
+    found: Span,
+    rules: checks.Rules,
+    redactor: safety.Redactor,
+    *,
+    unchanged_too: bool = False,
+    accepted: by_hand.Accepted = by_hand.NOTHING,
 ) -> work.Integration:
     """Check every commit of the span and look for secrets in each line they add; blocking.
 
     Args:
         unchanged_too: Look at the commits also when together they change nothing.
+        accepted: What persons who had the worktree may have changed.
 
     Returns:
         What is known before the push: the outcome is `PUSHED` when nothing speaks against it.
@@ -53,7 +92,7 @@ def examine(
         if not unchanged_too and reader.same_tree(found.base, found.head):
             return result
         commits = reader.work(base=found.base, base_tip=found.base_tip, head=found.head)
-        checks.check(commits, rules)
+        checks.check(commits, rules, accepted.covers)
         added = (text for commit in commits.commits for text in reader.added(commit))
         findings = safety.scan(added, redactor)
         outcome = work.IntegrationOutcome.UNSAFE if safety.blocks(findings) else work.IntegrationOutcome.PUSHED

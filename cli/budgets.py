@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from temporalio.client import Client
 
 from cli import failures, fleet_door, names, render, session, steer
-from domain import budget, quota, turns, waiting_line, wire
+from domain import budget, leases, quota, turns, waiting_line, wire
 
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _LONGEST: Final = timedelta(days=36_500)
@@ -35,7 +35,7 @@ class Shown(BaseModel):
     unknown_usd: float
     """The part of `spent_usd` that is reservations of turns of unknown cost."""
     reserved_usd: float
-    under_way: tuple[turns.Lease, ...]
+    under_way: tuple[leases.Lease, ...]
     waiting: tuple[waiting_line.Waiter, ...]
     cool_downs: tuple[quota.CoolDown, ...]
 

@@ -129,8 +129,9 @@ def retry(run: str, *, fresh: bool, note: str, as_json: bool) -> None:
         found = await runs.describe(client, issue)
         by = session.operator()
         if found.status is not WorkflowExecutionStatus.RUNNING:
-            await _refuse_done(client, issue, found)
-            await starting.start_issue_run(client, issue, asked_by=by, fresh=fresh)
+            before = await _refuse_done(client, issue, found)
+            accepted = before.accepted if before and not fresh else ()
+            await starting.start_issue_run(client, issue, asked_by=by, fresh=fresh, accepted=accepted)
             return State(issue=issue, asked_by=by, fresh=fresh)
         if fresh:
             raise failures.Failed(
@@ -142,10 +143,14 @@ def retry(run: str, *, fresh: bool, note: str, as_json: bool) -> None:
     _tell(session.call(work), as_json=as_json)
 
 
-async def _refuse_done(client: Client, issue: refs.Issue, found: WorkflowExecutionDescription) -> None:
-    """Raises failures.Failed when the run ended as it should: its issue is closed. No worker is asked for that."""
+async def _refuse_done(client: Client, issue: refs.Issue, found: WorkflowExecutionDescription) -> State | None:
+    """The state that the run ended with, None where it has left none. No worker is asked for that.
+
+    Raises:
+        failures.Failed: it ended as it should, its issue is closed.
+    """
     if found.status is not WorkflowExecutionStatus.COMPLETED:
-        return
+        return None
     handle = client.get_workflow_handle(issue.workflow_id, run_id=found.run_id, result_type=State)
     state: State = await handle.result(follow_runs=False)
     if state.phase is Phase.DONE:
@@ -154,6 +159,7 @@ async def _refuse_done(client: Client, issue: refs.Issue, found: WorkflowExecuti
             f"{issue} is done ({how}) and a retry would work on a closed issue: reopen the issue on the forge and "
             f"label it {wire.LABEL_TRIGGER} when there is more to do"
         )
+    return state
 
 
 def cancel(run: str, *, reason: str, wait: bool, as_json: bool) -> None:

@@ -243,6 +243,13 @@ class Book(BaseModel):
                 tally.usd -= less
                 tally.unknown_usd -= less
 
+    def take_back(self, booked: Sequence[Key], reserved_usd: float) -> None:
+        """A turn that was booked as unknown, at its reservation, is not over as it seemed: as if it were not booked."""
+        self.uncover(booked, reserved_usd)
+        for key in booked:
+            if (tally := self.tallies.get(key.id)) is not None:
+                tally.turns = max(0, tally.turns - 1)
+
     def check(self, change: Change, now: datetime) -> None:
         """Raises errors.Refused when the change cannot be made."""
         if change.seed and self.by_hand:

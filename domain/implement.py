@@ -1,6 +1,7 @@
 """One implementation or repair: turns on one agent host until a pushed, verified head, or a stated reason why not."""
 
 import enum
+from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -87,6 +88,10 @@ class State(Model):
     grant: pool.Answer | None = None
     """The pool's word on the next turn; given back when the turn is over, however it ends."""
     granted: int = 0
+    begin_by: datetime | None = None
+    """A turn that begins later could outlive its place and its money."""
+    ask_again: bool = False
+    """The run waited so long for its host that the grant may be somebody else's by now: it is asked for again."""
     turn_end: pool.EndTurn | None = None
     look_first: bool = False
     """The issue is read again before the next turn."""
@@ -98,6 +103,8 @@ class State(Model):
     handback: Handback | None = None
     recorded: Handback | None = None
     """The newest handback that was dealt with: the run repeats it with everything that it tells afterwards."""
+    accepted: tuple[work.AcceptedCommit, ...] = ()
+    """Commits of persons that change protected paths, of the whole run so far."""
     unrecorded: bool = False
     """What a person handed back could not be pushed: it is in the worktree alone."""
     held: bool = False
@@ -128,6 +135,7 @@ class Result(Model):
     cost_usd: float | None = None
     spent_usd: float | None = None
     question: agent.Question | None = None
+    accepted: tuple[work.AcceptedCommit, ...] = ()
     disk_is_theirs: bool = False
     """The worktree holds what a person did and nobody has pushed: it is not removed with the run."""
 
@@ -138,6 +146,7 @@ class Step(enum.StrEnum):
     RESERVE = "reserve a turn"
     CLAIM_HOST = "claim host"
     PREPARE = "prepare worktree"
+    HAND_OVER = "note what the agent has left"
     AWAIT_HANDBACK = "await handback"
     RECORD = "record a person's work"
     TURN = "agent turn"
@@ -157,14 +166,15 @@ def next_step(state: State) -> Step:
     if _agent_is_next(state):
         if state.look_first:
             return Step.LOOK
-        if state.grant is None:
+        if state.grant is None or state.ask_again:
             return Step.RESERVE
     if state.lease is None:
         return Step.CLAIM_HOST
     if state.worktree is None:
         return Step.PREPARE
     if state.taken_over_by:
-        return Step.AWAIT_HANDBACK
+        noted = state.generation < 3 or state.worktree.handed_over is not None
+        return Step.AWAIT_HANDBACK if noted else Step.HAND_OVER
     if state.handback is not None:
         return Step.RECORD
     if state.turn is None:
@@ -177,6 +187,11 @@ def next_step(state: State) -> Step:
 def _agent_is_next(state: State) -> bool:
     """A turn is due, and it is the agent's: a person who has the worktree needs no place in the pool."""
     return state.generation >= 2 and state.turn is None and not state.taken_over_by and state.handback is None
+
+
+def grant_is_stale(state: State, now: datetime) -> bool:
+    """Whether the turn has to be asked for again before it begins."""
+    return state.grant is not None and state.begin_by is not None and now > state.begin_by
 
 
 def result(state: State) -> Result:
@@ -193,6 +208,7 @@ def result(state: State) -> Result:
         cost_usd=state.cost_usd,
         spent_usd=state.spent_usd,
         question=state.question,
+        accepted=state.accepted,
         disk_is_theirs=disk_is_theirs(state),
     )
 

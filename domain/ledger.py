@@ -29,6 +29,8 @@ class By(enum.StrEnum):
     DAY = "day"
     RUN = "run"
     BACKEND = "backend"
+    KIND = "kind"
+    """The type of agent, or what a model was asked to judge."""
 
 
 class Entry(Model):
@@ -63,7 +65,7 @@ class Entry(Model):
 
 
 class Sum(Model):
-    """The turns of one repository, agent, day, run or backend."""
+    """The turns of one repository, agent, day, run, backend or kind."""
 
     key: str
     turns: int = 0

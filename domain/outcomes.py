@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from domain import checks, implement, refs
+from domain import checks, errors, implement, refs
 from domain.brief import FEEDBACK_LIMIT, Brief, tail
 from domain.merge_queue import End, Ended, Entry
 from domain.policy import NoChecks
@@ -15,6 +15,10 @@ from domain.work import FindingLevel
 
 MAX_MERGE_ATTEMPTS = 10
 """How often the queue may send a run back (base moved, candidate stale) before a person is asked."""
+_NOT_GRANTED = {
+    errors.TurnNotYet.wire_type(): HoldKind.BUDGET,
+    errors.QuotaExhausted.wire_type(): HoldKind.PROVIDER_QUOTA,
+}
 
 
 def after_opening(state: State, opened: Opened) -> None:
@@ -68,6 +72,7 @@ def round_input(state: State, run_id: str = "") -> implement.State:
         answer=state.answer,
         taken_over_by=state.hold.by if state.hold and taken_over(state) else "",
         handback=state.handback,
+        accepted=state.accepted,
         brief=Brief(
             issue=str(state.issue),
             title=state.title,
@@ -214,6 +219,7 @@ def after_round(state: State, result: implement.Result, at: datetime | None = No
     elif result.spent_usd is not None:
         state.cost_usd = (state.cost_usd or 0.0) + result.spent_usd
     state.question, state.answer, state.handback = result.question, None, None
+    state.accepted = result.accepted or state.accepted
     state.disk_is_theirs = result.disk_is_theirs or taken_over(state)
     done = result.integration
     if result.ending.outcome is implement.Outcome.QUESTION:
@@ -294,5 +300,10 @@ def end(state: State, phase: Phase, reason: str, failure_class: str = "") -> Non
 
 
 def stuck(state: State, step: Step, error_type: str, message: str) -> None:
-    """A step failed for good. Its effect may or may not have happened, so a person looks before it is tried again."""
+    """A step failed for good. Its effect may or may not have happened, so a person looks before it is tried again. One
+    that money or a provider was refused for did nothing."""
+    waited_for = _NOT_GRANTED.get(error_type)
+    if waited_for is not None:
+        state.hold = Hold(kind=waited_for, note=f"'{step}' waits no longer: {message}"[:2000])
+        return
     state.hold = Hold(kind=HoldKind.UNKNOWN_OUTCOME, note=f"'{step}' ended in {error_type}: {message}"[:2000])

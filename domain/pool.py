@@ -2,10 +2,14 @@
 
 import enum
 from datetime import datetime
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain import agent, errors, refs, roster
+
+LOST: Final = "Lost"
+"""Outcome of a turn whose run never told its end. It gives way to the end that the run tells after all."""
 
 
 class Model(BaseModel):
@@ -62,11 +66,16 @@ class BeginTurn(Model):
     """What the turn may cost; None: the ledger's experience, else the fleet's default."""
     turn_seconds: float = 3600
     """The turn's own limit; its reservation outlives that by some."""
+    judgement: bool = False
+    """A model is asked once, for advice named by `type`: that needs money and a provider, and no agent of the pool."""
+    subject: str = ""
+    """Tells judgements of one kind apart, in one run."""
 
     @property
     def turn(self) -> str:
         """Name of the turn: while it is under way, asking for it again is answered with the same grant."""
-        return f"{self.run}:{self.round}:{self.attempt}"
+        kind = f"{self.type}:{self.subject}:" if self.judgement else ""
+        return f"{self.run}:{kind}{self.round}:{self.attempt}"
 
 
 class Answer(Model):
@@ -90,6 +99,8 @@ class Answer(Model):
     reserved_usd: float = 0
     room_usd: float | None = None
     """What the tightest budget still allows this turn; None: no budget is set. For a CLI's own budget switch."""
+    begin_within_seconds: float | None = None
+    """A turn that begins later could outlive its reservation: it is asked for again first. None: whenever it likes."""
 
 
 class EndTurn(Model):

@@ -1,5 +1,7 @@
 """What a turn, its checks and people change in an implementation round: pure transitions of its state."""
 
+from datetime import datetime, timedelta
+
 from domain import agent, errors, pool, work
 from domain.brief import FEEDBACK_LIMIT, bounded, tail
 from domain.implement import Ending, Handback, HoldSignal, Outcome, State, Step
@@ -30,7 +32,10 @@ def after_look(state: State, gone: str) -> None:
 
 
 def turn_to_ask_for(state: State) -> pool.BeginTurn:
-    """The turn that is due, for the pool. A session is continued by its own backend, whoever of the pool takes it."""
+    """The turn that is due, for the pool. A session is continued by its own backend, whoever of the pool takes it. A
+    grant that has become stale is asked for by its own name: while it is kept, it is renewed."""
+    if state.ask_again and state.asked is not None:
+        return state.asked
     session = state.session.backend if state.session and state.session.id else ""
     return pool.BeginTurn(
         run=state.run,
@@ -49,9 +54,14 @@ def turn_to_ask_for(state: State) -> pool.BeginTurn:
     )
 
 
-def after_grant(state: State, asked: pool.BeginTurn, answer: pool.Answer) -> None:
+def after_grant(state: State, asked: pool.BeginTurn, answer: pool.Answer, now: datetime) -> None:
     """The pool's word. Another backend than before cannot continue the conversation."""
     state.granted += 1
+    if state.ask_again and state.grant is not None:
+        state.ask_again = False
+        if answer.verdict is pool.Verdict.REFUSE:  # the old grant is given back, then a new turn is asked for
+            state.turn_end = unfinished_turn(asked, state.grant, state)
+            return
     if answer.verdict is pool.Verdict.REFUSE and asked.backend and not state.fixed_backend:
         state.session = None  # nobody of the pool can continue the conversation any more: anybody may begin one
         return
@@ -59,6 +69,8 @@ def after_grant(state: State, asked: pool.BeginTurn, answer: pool.Answer) -> Non
         _fail(state, "pool", answer.sentence)
         return
     state.asked, state.grant = asked, answer
+    within = answer.begin_within_seconds
+    state.begin_by = now + timedelta(seconds=within) if within is not None else None
     if state.session is not None and state.session.backend != answer.backend:
         state.session = None
 
@@ -71,6 +83,7 @@ def unfinished_turn(asked: pool.BeginTurn, grant: pool.Answer, state: State) -> 
 
 def after_settlement(state: State) -> None:
     state.asked = state.grant = state.turn_end = None
+    state.ask_again = False
 
 
 def after_turn(state: State, result: agent.TurnResult) -> None:
@@ -190,6 +203,8 @@ def after_handback(state: State, result: work.Integration) -> None:
     """A person's work is a commit of its own now; the agent is told what was changed, and goes on from there."""
     back = state.handback or Handback(by="somebody")
     state.recorded, state.handback = state.handback, None
+    _forget_hand_over(state)
+    state.accepted = (*state.accepted, *result.accepted)
     state.unrecorded = result.outcome is work.IntegrationOutcome.UNSAFE
     if state.unrecorded:
         after_integration(state, result)
@@ -199,7 +214,19 @@ def after_handback(state: State, result: work.Integration) -> None:
         state.expected_remote_sha = result.head_sha
         changed = f"changed {', '.join(result.files[:30])}; it is commit {result.head_sha}"
     note = f" They say: {bounded(back.note, 4000)}" if back.note else ""
-    _again(state, "handback", f"{back.by} had the worktree and {changed}. Look at it before you go on.{note}")
+    theirs = "".join(f" {bounded(each.sentence(), 1000)}: leave those as they are." for each in result.accepted)
+    _again(state, "handback", f"{back.by} had the worktree and {changed}. Look at it before you go on.{theirs}{note}")
+
+
+def after_hand_over(state: State, found: work.HandedOver) -> None:
+    """What the agent had left is noted with the worktree it is about: with that, it goes."""
+    if state.worktree is not None:
+        state.worktree = state.worktree.model_copy(update={"handed_over": found})
+
+
+def _forget_hand_over(state: State) -> None:
+    if state.worktree is not None:
+        state.worktree = state.worktree.model_copy(update={"handed_over": None})
 
 
 def after_unsafe_work(state: State, message: str) -> None:
@@ -208,6 +235,7 @@ def after_unsafe_work(state: State, message: str) -> None:
     if state.handback is not None:
         message = f"{state.handback.by} had the worktree, and what they left there cannot be taken as it is: {message}"
         state.recorded, state.handback, state.unrecorded = state.handback, None, True
+        _forget_hand_over(state)
     if state.used.safety >= state.policy.budgets.safety:
         _fail(state, "safety", f"the import of the agent's commits is refused: {bounded(message, 1000)}")
         return

@@ -72,6 +72,12 @@ _IMPLEMENTING: dict[implement.Step, tuple[str, Mover, str, str]] = {
         "the ledger has it",
         "fettle cost",
     ),
+    implement.Step.HAND_OVER: (
+        "a note of what the agent has left, before {person} gets the worktree",
+        Mover.FETTLE,
+        "it is written",
+        "fettle status {run}",
+    ),
     implement.Step.AWAIT_HANDBACK: (
         "{person}, who has the worktree on host {host}",
         Mover.PERSON,
@@ -93,10 +99,17 @@ _IMPLEMENTING: dict[implement.Step, tuple[str, Mover, str, str]] = {
 }
 
 
+def _taken_over_in_a_turn(child: implement.State, step: implement.Step) -> bool:
+    """A turn's grant is given back before a person gets the worktree."""
+    if step is implement.Step.HAND_OVER:
+        return child.grant is not None
+    return step is implement.Step.AWAIT_HANDBACK and not child.theirs
+
+
 def in_round(state: run.State, around: Surroundings) -> Wait:
     child = around.implementation
     step = implement.next_step(child) if child else implement.Step.TURN
-    if child is not None and step is implement.Step.AWAIT_HANDBACK and not child.theirs:
+    if child is not None and _taken_over_in_a_turn(child, step):
         step = implement.Step.TURN  # a person takes over at its end
     waits, mover, ends, command = _IMPLEMENTING[step]
     lease = (child.lease if child else None) or state.host

@@ -181,7 +181,8 @@ class State(Model):
     issue: refs.Issue
     generation: int = 1
     """Which steps this run takes; given with its start, so that a run's history replays by the steps it was made
-    with. 2: turns are reserved in the fleet's pool."""
+    with. 2: turns are reserved in the fleet's pool. 3: what the agent left is noted before a person gets the worktree,
+    so that what they change there is told from it."""
     asked_by: str = ""
     fresh: bool = False
     """Start from the base branch again, whatever an earlier run of this issue left on its branch."""
@@ -227,6 +228,8 @@ class State(Model):
     removed."""
     handback: Handback | None = None
     """A person's work in the worktree that the next round records before anything else."""
+    accepted: tuple[work.AcceptedCommit, ...] = ()
+    """Commits in which persons who had the worktree changed protected paths."""
     host: work.HostLease | None = None
     change: Change | None = None
     pull: PullRequest | None = None

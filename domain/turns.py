@@ -4,72 +4,20 @@
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from domain import budget, errors, leases, ledger, quota, roster, turn_ends
+from domain.leases import Lease
+from domain.pool import Answer, BeginTurn, Verdict, WaitReason
 
-from domain import agent, budget, errors, quota, refs, roster, waiting_line
-from domain.pool import Answer, BeginTurn, EndTurn, Settled, Verdict, WaitReason
-
-EXTRA_LIFE: Final = timedelta(minutes=10)
-"""A reservation outlives the longest life of its turn by so much; then its run must have forgotten it."""
-_ATTEMPTS: Final = 4
-_ATTEMPT_MORE: Final = timedelta(minutes=15)
-"""`options.agent_turn`: a turn is lost for good after four times its limit and a quarter of an hour."""
-LOST: Final = "Lost"
-"""Outcome of a turn whose run never told its end."""
-_ANSWERED: Final = frozenset(
-    {agent.Outcome.FINISHED, agent.Outcome.REFUSED, agent.Outcome.LIMIT, agent.Outcome.NEEDS_APPROVAL}
-)
-"""Outcomes in which the provider gave an answer."""
+JUDGE: Final = "judge:"
+"""Stands before the name of the judge where a turn names its agent; no agent of the pool can be called so."""
 
 
-class Model(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-
-class Lease(Model):
-    """One turn under way: a place with its agent, and a reservation of money."""
-
-    key: str
-    """`Answer.turn`: no two leases ever share one."""
-    turn: str
-    """`BeginTurn.turn`: what the run calls it."""
-    run: str
-    run_id: str = ""
-    repo: refs.Repository
-    issue: int = 0
-    round: int = 1
-    type: str = roster.DEV
-    instance: str = ""
-    backend: str = ""
-    model: str = ""
-    provider: str = ""
-    reserved_usd: float = 0
-    sums: tuple[budget.Key, ...] = ()
-    since: datetime
-    expires_at: datetime
-    warning: str = ""
-
-
-class Settlement(Model):
-    """A turn that is over, with what the ledger says it cost; None: nobody knows."""
-
-    ended: EndTurn
-    cost_usd: float | None = None
-    covers_usd: float = 0
-    """Reservations of earlier turns, booked as unknown, that `cost_usd` now holds."""
-
-
-class State(Model):
+class State(turn_ends.Accounts):
     """The fleet's agents, money and turns."""
 
-    pool: roster.Pool = Field(default_factory=roster.Pool)
-    book: budget.Book = Field(default_factory=budget.Book)
-    cool_downs: quota.CoolDowns = Field(default_factory=quota.CoolDowns)
-    leases: tuple[Lease, ...] = ()
-    line: waiting_line.Line = Field(default_factory=waiting_line.Line)
     granted: int = 0
 
     def load(self) -> dict[str, int]:
@@ -86,9 +34,6 @@ class State(Model):
                 sums[key.id] = sums.get(key.id, 0.0) + lease.reserved_usd
         return sums
 
-    def lease(self, key: str) -> Lease | None:
-        return next((lease for lease in self.leases if lease.key == key), None)
-
 
 def decide(state: State, asked: BeginTurn, now: datetime) -> Answer:
     """Whether this turn may begin now, and with whom. A provider that refuses is gone round by declared fall-backs."""
@@ -97,10 +42,9 @@ def decide(state: State, asked: BeginTurn, now: datetime) -> Answer:
 
 def _decide(state: State, asked: BeginTurn, now: datetime) -> tuple[Answer, tuple[str, ...]]:
     """With the names of the agents that would do."""
-    if lost := _lost(state, asked):
+    if _lost(state, asked) or _waiting(state, asked):
         state = state.model_copy(deep=True)
-        for lease in lost:
-            _close(state, lease, None, now)
+        _clear_up(state, asked, now)
     held = next((lease for lease in state.leases if lease.turn == asked.turn), None)
     if held is not None:
         return _granted(state, held), ()
@@ -113,14 +57,29 @@ def _decide(state: State, asked: BeginTurn, now: datetime) -> tuple[Answer, tupl
 
 
 def _lost(state: State, asked: BeginTurn) -> list[Lease]:
-    """Turns of the asking run that it knows no more of: an earlier try of this round, and all of an execution before
-    this one, since there is only one at a time."""
+    """Turns of the asking run that it knows no more of: an earlier try of this round or judgement, one that has
+    outlived itself, and all of an execution before this one, since there is only one at a time."""
 
     def is_lost(lease: Lease) -> bool:
-        again = (lease.type, lease.round) == (asked.type, asked.round) and lease.turn != asked.turn
-        return lease.run == asked.run and (again or lease.run_id != asked.run_id)
+        again = (lease.type, lease.judgement) == (asked.type, asked.judgement) and lease.turn != asked.turn
+        again = again and (asked.judgement or lease.round == asked.round)
+        return lease.run == asked.run and (again or lease.given_up or lease.run_id != asked.run_id)
 
-    return list(filter(is_lost, state.leases))
+    told = {end.turn for end in state.unwritten}
+    return [lease for lease in state.leases if is_lost(lease) and lease.key not in told]
+
+
+def _waiting(state: State, asked: BeginTurn) -> list[Lease]:
+    """What is booked as lost, and is asked for again by its own name."""
+    return [one for one in state.lapsed if (one.turn, one.run_id) == (asked.turn, asked.run_id)]
+
+
+def _clear_up(state: State, asked: BeginTurn, now: datetime) -> None:
+    """Nothing of the asking run is under way but the turn that it asks for."""
+    for lost in _lost(state, asked):
+        turn_ends.lose_unwritten(state, lost, now)
+    for waiting in _waiting(state, asked):
+        turn_ends.find_waiting(state, waiting)
 
 
 def takes_a_place_in_line(state: State, asked: BeginTurn, answer: Answer) -> bool:
@@ -132,8 +91,7 @@ def takes_a_place_in_line(state: State, asked: BeginTurn, answer: Answer) -> boo
 
 def begin(state: State, asked: BeginTurn, now: datetime) -> Answer:
     """Take what `decide` grants, or a place in line."""
-    for lost in _lost(state, asked):
-        _close(state, lost, None, now)
+    _clear_up(state, asked, now)
     answer, group = _decide(state, asked, now)
     if takes_a_place_in_line(state, asked, answer):
         state.line.join(asked, group, now)
@@ -141,54 +99,16 @@ def begin(state: State, asked: BeginTurn, now: datetime) -> Answer:
     if answer.verdict is not Verdict.GO:
         return answer
     if (held := state.lease(answer.turn)) is not None:
-        held.expires_at = now + _life(asked)
+        held.renew(asked, now)
         return answer
     state.granted += 1
-    lease = Lease(
-        key=f"{asked.turn}#{state.granted}",
-        turn=asked.turn,
-        run=asked.run,
-        run_id=asked.run_id,
-        repo=asked.repo,
-        issue=asked.issue,
-        round=asked.round,
-        type=asked.type,
-        instance=answer.instance,
-        backend=answer.backend,
-        model=answer.model,
-        provider=answer.provider,
-        reserved_usd=answer.reserved_usd,
-        sums=budget.keys(asked.run, asked.run_id, asked.repo, asked.issue, now),
-        since=now,
-        expires_at=now + _life(asked),
-        warning=answer.sentence,
-    )
+    lease = leases.made(f"{asked.turn}#{state.granted}", asked, answer, now)
     state.leases = (*state.leases, lease)
-    state.line.leave(asked, group, now)
-    state.pool.serve(answer.instance)
+    if not asked.judgement:
+        state.line.leave(asked, group, now)
+        state.pool.serve(answer.instance)
     state.cool_downs.began(answer.provider, now)
     return answer.model_copy(update={"turn": lease.key})
-
-
-def settle(state: State, settlement: Settlement, now: datetime) -> Settled:
-    """Book a turn that is over. One that is booked stays as it is."""
-    ended, cost = settlement.ended, settlement.cost_usd
-    lease = state.lease(ended.turn)
-    if ended.quota_hit and ended.provider:
-        after = timedelta(seconds=ended.retry_after_seconds) if ended.retry_after_seconds else None
-        state.cool_downs.refused(ended.provider, after, now, ended.run)
-    if lease is None:
-        return Settled(turn=ended.turn, cost_usd=cost or 0.0, known=cost is not None)
-    if ended.outcome in _ANSWERED:
-        state.cool_downs.answered(lease.provider, lease.since)
-    settled = _close(state, lease, cost, now)
-    state.book.uncover(lease.sums, settlement.covers_usd)
-    return settled
-
-
-def is_news(state: State, settlement: Settlement) -> bool:
-    """Whether telling this end changes anything."""
-    return state.lease(settlement.ended.turn) is not None or settlement.ended.quota_hit
 
 
 def change_agents(state: State, change: roster.Change, now: datetime) -> None:
@@ -217,40 +137,13 @@ def check_budgets(state: State, change: budget.Change, now: datetime) -> None:
         )
 
 
-def overdue(state: State, ended_runs: Sequence[str], now: datetime) -> tuple[EndTurn, ...]:
-    """The ends of turns whose run is over, or that have outlived themselves: nobody else will tell them."""
-    gone = [lease for lease in state.leases if lease.run in ended_runs or lease.expires_at <= now]
-    return tuple(
-        EndTurn(
-            turn=lease.key,
-            run=lease.run,
-            run_id=lease.run_id,
-            repo=lease.repo,
-            issue=lease.issue,
-            round=lease.round,
-            type=lease.type,
-            instance=lease.instance,
-            backend=lease.backend,
-            model=lease.model,
-            provider=lease.provider,
-            outcome=LOST,
-            reserved_usd=lease.reserved_usd,
-        )
-        for lease in gone
-    )
-
-
 def leave_line(state: State, ended_runs: Sequence[str]) -> None:
     state.line.forget(ended_runs)
 
 
-def runs_to_look_at(state: State, now: datetime, older_than: timedelta) -> tuple[str, ...]:
-    """Runs with a turn, or a place in line, that is older than this: they may be over without having said so."""
-    leased = {lease.run for lease in state.leases if now - lease.since >= older_than}
-    return tuple(sorted(leased | {w.run for w in state.line.waiters if now - w.since >= older_than}))
-
-
 def _decide_for(state: State, asked: BeginTurn, backend: str, now: datetime) -> tuple[Answer, tuple[str, ...]]:
+    if asked.judgement:
+        return _stands_against(state, asked, _judged(state, asked), now), ()
     try:
         choice = state.pool.choose(asked.type, asked.labels, backend, state.load())
     except roster.NoAgent as nobody:
@@ -258,19 +151,41 @@ def _decide_for(state: State, asked: BeginTurn, backend: str, now: datetime) -> 
     except roster.AllPaused as paused:
         return _wait(WaitReason.PAUSED, str(paused)), ()
     taken = _taken(state, asked, choice, backend)
+    answer = _stands_against(state, asked, taken, now)
+    if answer.verdict is Verdict.GO and (busy := _busy(state, asked, choice, now)) is not None:
+        return _wait(WaitReason.SLOT, busy), choice.group
+    return answer, choice.group
+
+
+def _stands_against(state: State, asked: BeginTurn, taken: Answer, now: datetime) -> Answer:
+    """The grant, unless its provider or a budget refuses it."""
     if (until := state.cool_downs.until(taken.provider, now)) is not None:
         sentence = (
             f"{taken.provider} refuses turns until {until:%Y-%m-%d %H:%M:%S} UTC, for every run: wait, declare "
             f"fallback_agents in the policy, or ask it at once with fettle budget clear {taken.provider}"
         )
-        return _wait(WaitReason.QUOTA, sentence, until), choice.group
+        return _wait(WaitReason.QUOTA, sentence, until)
     sums, reserved = budget.keys(asked.run, asked.run_id, asked.repo, asked.issue, now), state.reserved()
     short = state.book.shortage(sums, taken.reserved_usd, reserved, now)
     if short is not None:
-        return _wait(WaitReason.BUDGET, short.sentence(), short.until), choice.group
-    if (busy := _busy(state, asked, choice, now)) is not None:
-        return _wait(WaitReason.SLOT, busy), choice.group
-    return taken.model_copy(update={"room_usd": state.book.room(sums, reserved, now)}), choice.group
+        return _wait(WaitReason.BUDGET, short.sentence(), short.until)
+    return taken.model_copy(update={"room_usd": state.book.room(sums, reserved, now)})
+
+
+def _judged(state: State, asked: BeginTurn) -> Answer:
+    """The grant of a judgement: the installation's judge gives it, as often at once as there is money."""
+    estimate = asked.estimate_usd
+    if estimate is None:
+        estimate = ledger.estimate(state.experience.get(asked.type, ()))
+    return Answer(
+        verdict=Verdict.GO,
+        turn=asked.turn,
+        instance=f"{JUDGE}{asked.backend}",
+        backend=asked.backend,
+        model=asked.model,
+        provider=asked.provider or quota.provider_of(asked.backend, asked.model),
+        reserved_usd=state.book.limits.turn_usd if estimate is None else estimate,
+    )
 
 
 def _wait(reason: WaitReason, sentence: str, until: datetime | None = None) -> Answer:
@@ -296,6 +211,7 @@ def _taken(state: State, asked: BeginTurn, choice: roster.Choice, backend: str) 
         appendix=named.appendix(who),
         image=named.image(who),
         reserved_usd=estimate,
+        begin_within_seconds=leases.EXTRA_LIFE.total_seconds(),
     )
 
 
@@ -319,10 +235,6 @@ def _busy(state: State, asked: BeginTurn, choice: roster.Choice, now: datetime) 
     return f"{names}: a free place is for one of {len(state.line.ahead(asked, choice.group))} turns that came earlier"
 
 
-def _life(asked: BeginTurn) -> timedelta:
-    return _ATTEMPTS * (timedelta(seconds=asked.turn_seconds) + _ATTEMPT_MORE) + EXTRA_LIFE
-
-
 def _granted(state: State, lease: Lease) -> Answer:
     """What the run was told when the turn was granted; the words of the agent are today's."""
     who = state.pool.agent(lease.instance)
@@ -337,14 +249,5 @@ def _granted(state: State, lease: Lease) -> Answer:
         appendix=state.pool.appendix(who) if who else "",
         image=state.pool.image(who) if who else "",
         reserved_usd=lease.reserved_usd,
+        begin_within_seconds=leases.EXTRA_LIFE.total_seconds(),
     )
-
-
-def _close(state: State, lease: Lease, cost_usd: float | None, now: datetime) -> Settled:
-    state.leases = tuple(other for other in state.leases if other.key != lease.key)
-    who = state.pool.agent(lease.instance)
-    if who is not None and who.max_parallel:
-        state.line.freed[lease.instance] = now
-    cost = lease.reserved_usd if cost_usd is None else cost_usd
-    state.book.settle(lease.sums, cost, known=cost_usd is not None, now=now)
-    return Settled(turn=lease.key, cost_usd=cost, known=cost_usd is not None)

@@ -22,6 +22,8 @@ def pull_body(state: State, summary: str) -> str:
     if summary.strip():
         quoted = "\n".join(f"> {line}" for line in summary.strip()[:3000].splitlines())
         parts.append(f"The agent's own summary:\n\n{quoted}")
+    if state.accepted:
+        parts.append("By hand:\n\n" + "\n".join(f"- {each.sentence()}" for each in state.accepted[-20:]))
     if change and change.warnings:
         listed = "\n".join(f"- `{w.path}:{w.line}` {w.rule}" for w in change.warnings[:20])
         parts.append(f"Patterns worth a look:\n\n{listed}")

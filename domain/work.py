@@ -55,6 +55,45 @@ class PrepareWorktree(Message):
     """For the hook: `owner/name#12`."""
 
 
+class SurveyWorktree(Message):
+    """Note what the agent has left, before a person gets the worktree."""
+
+    run: str
+    repo: refs.Repository
+    base_branch: str
+
+
+class HandedOver(Message):
+    """What the agent had left when a person got the worktree: only what differs from it afterwards is theirs. Both
+    are empty when it could not be told, then nothing is."""
+
+    head_sha: str = ""
+    tree_sha: str = ""
+    """Of all files, uncommitted ones included."""
+
+
+class ProtectedFile(Message):
+    """One protected path as a person has left it; mode 0 and no blob: they have removed it."""
+
+    path: str
+    mode: int = 0
+    blob: str = ""
+
+
+class AcceptedCommit(Message):
+    """A commit in which a person changed protected paths while they had the worktree. They may, the agent may not."""
+
+    sha: str
+    by: str
+    files: tuple[ProtectedFile, ...] = ()
+
+    def sentence(self) -> str:
+        """For the record: who changed which protected paths, where."""
+        names = ", ".join(each.path for each in self.files[:10])
+        more = f" and {len(self.files) - 10} more" if len(self.files) > 10 else ""
+        return f"{self.by} changed protected paths in commit {self.sha[:9]}: {names}{more}"
+
+
 class Worktree(Message):
     path: str
     base_sha: str
@@ -64,6 +103,8 @@ class Worktree(Message):
     resumed_from_push: bool = False
     resumed_from_wip: bool = False
     """It holds what another host had pushed of unfinished work, uncommitted files included."""
+    handed_over: HandedOver | None = None
+    """Set while a person has it."""
 
 
 class IntegrateWork(Message):
@@ -80,6 +121,12 @@ class IntegrateWork(Message):
     """For work the agent left uncommitted."""
     policy_file: str = ""
     """The repository's own policy, which decides over later runs: no run may change it. Empty: the usual name alone."""
+    person: str = ""
+    """Who hands the worktree back: what differs from `handed_over` is theirs. Empty: it is the agent's work."""
+    handed_over: HandedOver | None = None
+    accepted: tuple[AcceptedCommit, ...] = ()
+    """What persons did before, oldest first: these commits may change protected paths, and a commit that was made of
+    one of them may keep its newest content of such a path."""
 
 
 class FindingLevel(enum.StrEnum):
@@ -113,6 +160,8 @@ class Integration(Message):
     removed_lines: int = 0
     findings: tuple[SafetyFinding, ...] = ()
     auto_committed: bool = False
+    accepted: tuple[AcceptedCommit, ...] = ()
+    """Commits of the person who hands back that change protected paths, oldest first."""
     diff: artifacts.ArtifactRef | None = None
 
 

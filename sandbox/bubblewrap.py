@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from domain import errors
-from sandbox import bridge, environment, landlock, limits, seccomp, trees
+from sandbox import bridge, cgroups, environment, landlock, limits, seccomp, trees
 from sandbox import spec as spec_
 from sandbox.spec import Wall
 
@@ -38,12 +38,14 @@ class Bubblewrap:
         read_only: Trees that the operator shows to every program, such as tool chains.
         python: Runs our own steps inside.
         disable_userns: Also forbid new user namespaces by the kernel's count; bubblewrap 0.8 can.
+        counted: A control group can be made around a program, and counts what no process holds.
     """
 
     program: str = ""
     read_only: tuple[Path, ...] = ()
     python: Path = field(default_factory=trees.interpreter)
     disable_userns: bool = True
+    counted: bool = False
     name: str = "bubblewrap"
     why_not: str = ""
     own_network: bool = True
@@ -65,7 +67,7 @@ class Bubblewrap:
             )
         if not seccomp.supported():
             return cls(program, why_not="there is no filter of system calls for this machine's architecture")
-        return cls(program, read_only)
+        return cls(program, read_only, counted=cgroups.available())
 
     def plan(self, spec: spec_.Spec) -> spec_.Launch:
         if self.why_not:
@@ -85,13 +87,15 @@ class Bubblewrap:
         for key, value in spec.env.items():
             arguments += ["--setenv", key, value]
         payload = "".join(f"{each}\0" for each in arguments).encode()
+        segment = None if self.counted else seccomp.SMALL_SEGMENT
         return spec_.Launch(
             argv=(self.program, "--args", str(_ARGUMENTS), "--", *inner),
             env={},
             cwd=Path("/"),
-            payloads=(payload, seccomp.program(), *(text.encode() for _, text in _FILES)),
+            payloads=(payload, seccomp.program(segment=segment), *(text.encode() for _, text in _FILES)),
             monitor=True,
             watched=(places.home, places.work),
+            counted=self.counted,
         )
 
     def _inner(

@@ -1,9 +1,9 @@
 """The last step before an untrusted program, inside its sandbox: take away from this process, then become the program.
 
 Run as `python -I -S cage.py RULE... -- PROGRAM ARGUMENT...`, standard library only, and little of it: every import is
-paid for by every start. A rule is `r PATH` or `w PATH`, what may be read or written, for Landlock; or `u -`, which
-refuses to make Unix sockets. 127: the program does not exist, 126: it cannot be executed, 125: the rules could not be
-put in force, and then nothing was run.
+paid for by every start. A rule is `r PATH` or `w PATH`, what may be read or written, for Landlock; `u -`, the
+filter of system calls without Unix sockets; or `s -`, that filter without System V's kinds of memory. 127: the program
+does not exist, 126: it cannot be executed, 125: the rules could not be put in force, and then nothing was run.
 """
 
 import os
@@ -39,10 +39,11 @@ def main(arguments: list[str]) -> None:
 
 def _enter(rules: list[tuple[str, str]]) -> None:
     landlock.restrict([path for kind, path in rules if kind == "r"], [path for kind, path in rules if kind == "w"])
-    if ("u", "-") in rules:
+    if ("u", "-") in rules or ("s", "-") in rules:
         from sandbox import seccomp
 
-        seccomp.install(seccomp.program(unix_sockets=False))
+        segment = seccomp.SMALL_SEGMENT if ("s", "-") in rules else None
+        seccomp.install(seccomp.program(unix_sockets=("u", "-") not in rules, segment=segment))
 
 
 def _end(code: int, words: str) -> None:

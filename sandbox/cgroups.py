@@ -14,6 +14,14 @@ _REMOVE_SECONDS = 2.0
 _PREFIX = "fettle-"
 
 
+def available() -> bool:
+    """Whether this process may make a group here."""
+    group = Group.make(0, 0)
+    if group is not None:
+        group.remove()
+    return group is not None
+
+
 class Group:
     """Directories of one group: one with version 2, one for each controller with version 1."""
 

@@ -33,7 +33,10 @@ _PR_SET_CHILD_SUBREAPER = 36
 _SWEEP_SECONDS = 10.0
 """A process in uninterruptible sleep survives SIGKILL for a while; after this time it is reported, not awaited."""
 _LOOK_SECONDS = 0.25
-_AFTER_SECONDS = 20.0
+_ASK_SECONDS = 2.0
+_AFTER_SECONDS = 7.0
+"""Together shorter than the worker waits for the end of a sweep."""
+_KILLED_INSIDE = 128 + signal.SIGKILL
 
 
 class Launcher:
@@ -67,6 +70,9 @@ class Launcher:
         self._monitor = spec["monitor"]
         _become_subreaper()
         self._group = cgroups.Group.make(spec["memory"], spec["processes"])
+        if spec["counted"] and self._group is None:
+            self._report(error="no control group can be made any more, which its limits rely on", errno=0)
+            return
         try:
             self._program = birth.start(spec, (self._control, self._status), self._group)
         except OSError as error:
@@ -78,15 +84,14 @@ class Launcher:
         _point_at_null(0, 1, 2)
         self._report(started=self._program)
         self._wait_for_end(*self._watches(spec))
+        code = os.waitstatus_to_exitcode(self._wait_status) if self._wait_status is not None else None
+        self._exceeded = self._exceeded or self._ended_for_memory(spec, code)
+        # Before the sweep: an engine puts its containers away itself, while it can.
+        _run(spec["after"], spec["env"], _AFTER_SECONDS)
         left = self._sweep()
-        if self._group is not None and self._group.out_of_memory():
-            limit = f"it used more memory than its limit of {spec['memory'] // 1048576} MiB"
-            self._exceeded = self._exceeded or f"the kernel has ended a process of the program: {limit}"
         if self._exceeded:
             os.write(complaints, f"\nfettle: {self._exceeded}\n".encode())
         self._remove_group()
-        _run(spec["after"], spec["env"])
-        code = os.waitstatus_to_exitcode(self._wait_status) if self._wait_status is not None else None
         self._report(
             exit_code=code if code is not None and code >= 0 else None,
             signal=-code if code is not None and code < 0 else None,
@@ -95,6 +100,16 @@ class Launcher:
             stopped=self._stopped,
             exceeded=self._exceeded,
         )
+
+    def _ended_for_memory(self, spec: dict[str, Any], code: int | None) -> str:
+        allowed = f"its limit of {spec['memory'] // 1048576} MiB"
+        asking = spec["out_of_memory"]
+        if (self._group is not None and self._group.out_of_memory()) or (asking and _says_true(asking, spec["env"])):
+            return f"the kernel has ended a process of the program: it used more memory than {allowed}"
+        # podman does not notice it on every kernel, and somebody else may have sent that signal.
+        if asking and code == _KILLED_INSIDE and not self._stopped:
+            return f"the program was killed, most likely by the kernel: for more memory than {allowed}"
+        return ""
 
     def _watches(self, spec: dict[str, Any]) -> tuple[watch.Watch, watch.Growth]:
         """What the control group holds needs no watch."""
@@ -251,15 +266,27 @@ def _group_of(pid: int) -> int:
     return 0
 
 
-def _run(argv: list[str], env: dict[str, str]) -> None:
-    """Run a last command to its end, within a bound: it removes what no signal reaches."""
+def _says_true(argv: list[str], env: dict[str, str]) -> bool:
+    said, answer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        _run(argv, env, _ASK_SECONDS, answer)
+        with suppress(BlockingIOError):
+            return os.read(said, 100).strip() == b"true"
+        return False
+    finally:
+        os.close(said)
+        os.close(answer)
+
+
+def _run(argv: list[str], env: dict[str, str], seconds: float, output: int = 1) -> None:
+    """Run a last command to its end, within a bound: it reaches what no signal does."""
     if not argv:
         return
     try:
-        pid = os.posix_spawnp(argv[0], argv, env, setsid=True)
+        pid = os.posix_spawnp(argv[0], argv, env, setsid=True, file_actions=[(os.POSIX_SPAWN_DUP2, output, 1)])
     except OSError:
         return
-    until = time.monotonic() + _AFTER_SECONDS
+    until = time.monotonic() + seconds
     while time.monotonic() < until:
         if os.waitpid(pid, os.WNOHANG)[0]:
             return

@@ -1,6 +1,7 @@
 """The levels by name, and the one that a host is set to: opened, tried, and refused when it does not hold."""
 
 import asyncio
+import dataclasses
 import json
 import os
 import secrets
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from domain import errors
-from sandbox import bubblewrap, cgroups, container, limits, process, trees, unconfined, user_account
+from sandbox import bubblewrap, container, limits, process, trees, unconfined, user_account
 from sandbox import spec as spec_
 from sandbox.spec import Level, Wall
 
@@ -74,8 +75,12 @@ class Tried:
 
 
 async def ready(config: Config) -> Level:
-    """The level that the operator set, tried on this host. One that does not hold refuses every start."""
-    return (await tried(config, config.level)).level
+    """The level that the operator set, tried on this host, for a host that starts: what the one before it has left is
+    ended. A level that does not hold refuses every start."""
+    level = (await tried(config, config.level)).level
+    if isinstance(level, container.Container) and not level.why_not:
+        await asyncio.to_thread(level.remove_leftovers)
+    return level
 
 
 async def tried(config: Config, name: Name) -> Tried:
@@ -85,7 +90,7 @@ async def tried(config: Config, name: Name) -> Tried:
         return Tried(level)
     why_not = await _try(level, config)
     if name == "bubblewrap" and why_not and isinstance(level, bubblewrap.Bubblewrap):
-        older = bubblewrap.Bubblewrap(level.program, level.read_only, level.python, disable_userns=False)
+        older = dataclasses.replace(level, disable_userns=False)
         if not await _try(older, config):  # before 0.8 it has no such option; the filter of calls refuses them too
             level, why_not = older, ""
     if why_not:
@@ -100,11 +105,8 @@ def _note(level: Level) -> str:
     found = [bubblewrap.landlock_note()]
     if isinstance(level, user_account.UserAccount) and not level.own_memory:
         found.append("without /dev/shm (root may make no mounts here)")
-    group = cgroups.Group.make(0, 0)
-    if group is None:
-        found.append("memory and processes watched, since no control group can be made here")
-    else:
-        group.remove()
+    if not getattr(level, "counted", False):
+        found.append("memory and processes watched and System V IPC refused, since no control group can be made here")
     return ", ".join(found)
 
 
@@ -180,7 +182,7 @@ def _user(config: Config) -> Level:
 
 
 def _container(config: Config) -> Level:
-    return container.Container.on(config.image, config.engine, config.host, config.read_only)
+    return container.Container.on(config.image, config.engine, config.host, config.state, config.read_only)
 
 
 def _none(config: Config) -> Level:

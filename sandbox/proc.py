@@ -30,6 +30,8 @@ class _Stat(NamedTuple):
     parent: int
     state: str
     ticks: int
+    is_monitor: bool
+    """Named as podman's monitor of a container."""
 
 
 def identity(pid: int) -> Identity | None:
@@ -83,7 +85,8 @@ def stopped_under(root: int) -> Identity | None:
     when all of them can run.
 
     That line is a launcher, the wrappers that confine a program, and the program: none of them has a reason to stop.
-    A process that the program stops itself, such as a shell's job, is a younger child of somebody.
+    A process that the program stops itself, such as a shell's job, is a younger child of somebody. A container hangs
+    below its engine's monitor and not below the client that asked for it.
     """
     children: dict[int, list[_Stat]] = {}
     at: _Stat | None = None
@@ -95,7 +98,7 @@ def stopped_under(root: int) -> Identity | None:
         if at.state == "T":
             return at.identity
         living = [stat for stat in children.pop(at.identity.pid, []) if stat.state not in "ZX"]
-        at = min(living, key=lambda stat: (stat.identity.started, stat.identity.pid), default=None)
+        at = min(living, key=lambda stat: (not stat.is_monitor, stat.identity.started, stat.identity.pid), default=None)
     return None
 
 
@@ -152,14 +155,16 @@ def _read_stat(pid: int) -> _Stat | None:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             # proc(5): the name in brackets may hold anything, so fields count from the last bracket; state is field 3.
-            fields = file.read().rpartition(b")")[2].split()
+            name, _, rest = file.read().rpartition(b")")
+            fields = rest.split()
     except OSError:
         return None
     if len(fields) < 20:
         return None
     # 14-17: user and system time, and the same of children that were waited for. 22: start time.
     ticks = sum(int(field) for field in fields[11:15])
-    return _Stat(Identity(pid, int(fields[19])), int(fields[1]), fields[0].decode("ascii", "replace"), ticks)
+    state, monitor = fields[0].decode("ascii", "replace"), name.endswith(b"(conmon")
+    return _Stat(Identity(pid, int(fields[19])), int(fields[1]), state, ticks, monitor)
 
 
 def _io_bytes(pid: int) -> int:

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -29,6 +30,7 @@ _LONGEST_LINE: Final = 64 * 1024 * 1024
 echo whole files, and lines above 1 MB are ordinary."""
 _SWEEP_SECONDS: Final = 12.0
 """How long the launcher may take after the grace to end every orphan, before the worker does it itself."""
+_AFTER_SECONDS: Final = 10.0
 
 T = TypeVar("T")
 
@@ -78,6 +80,7 @@ class ConfinedProcess:
         self._status = status
         self._output = output
         self._meter = proc.Meter(launcher.pid)
+        self._launch: spec_.Launch | None = None
         self._end: asyncio.Task[Status] | None = None
         self.launcher = proc.identity(launcher.pid)
         """Who to stop if this worker is gone and its successor finds the process: TERM asks it to clean up."""
@@ -100,6 +103,7 @@ class ConfinedProcess:
             await uncancelled(_undo(spawn))
             raise
         try:
+            process._launch = launch
             process._control.write(spec_.message(launch, spec))
             await process._await_start(spec)
         except BaseException:
@@ -182,6 +186,7 @@ class ConfinedProcess:
         if "swept" in facts or "error" in facts:
             return Status.model_validate(facts)
         # The launcher was killed. The kernel has killed the program with it, the others are known from readings.
+        await asyncio.to_thread(_put_away, self._launch)
         return Status(signal=signal.SIGKILL, swept=sum(proc.send(each, signal.SIGKILL) for each in self._meter.known()))
 
     async def _kill_tree(self) -> None:
@@ -297,6 +302,13 @@ async def _spawn_launcher(spec: Spec) -> ConfinedProcess:
     control_writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(ours[1], "wb", buffering=0))
     output_reader = await _reader(loop, ours[2])
     return ConfinedProcess(launcher, control_writer, status_reader.reader, output_reader)
+
+
+def _put_away(launch: spec_.Launch | None) -> None:
+    """The launch's last command, which its launcher could not run."""
+    if launch is not None and launch.after:
+        with suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(launch.after, env=launch.env, capture_output=True, timeout=_AFTER_SECONDS, check=False)
 
 
 async def _undo(spawn: "asyncio.Future[ConfinedProcess]") -> None:

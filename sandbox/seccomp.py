@@ -18,6 +18,7 @@ _MODE_FILTER = 2
 _LOAD = 0x20  # one 32-bit word of struct seccomp_data
 _EQUAL = 0x15
 _AT_LEAST = 0x35
+_ABOVE = 0x25
 _AND = 0x54
 _ANY_BIT = 0x45
 _RETURN = 0x06
@@ -115,6 +116,14 @@ _UNSHARE = (272, 97)
 _IOCTL = (16, 29)
 _SOCKET = (41, 198)
 _SOCKETPAIR = (53, 199)
+_SETSOCKOPT = (54, 208)
+_SEND_BUFFER = (1, 7)
+"""SOL_SOCKET and SO_SNDBUF: what a Unix socket keeps of what it has sent is its own, up to this."""
+_SHMGET = (29, 194)
+_OTHER_SYSTEM_V = {"semget": (64, 190), "msgget": (68, 186)}
+SMALL_SEGMENT = 4096
+"""Bytes, a page: what PostgreSQL takes as its lock, beside memory of another kind. A kernel has 4096 segments for one
+namespace, so that these are 16 MiB at most."""
 
 _Instruction = tuple[int, int, int, int]
 
@@ -124,12 +133,15 @@ def supported(machine: str | None = None) -> bool:
     return (machine or os.uname().machine) in _AUDIT
 
 
-def program(*, machine: str | None = None, unix_sockets: bool = True) -> bytes:
+def program(*, machine: str | None = None, unix_sockets: bool = True, segment: int | None = None) -> bytes:
     """The filter as the kernel takes it (an array of struct sock_filter).
 
     Args:
         machine: Architecture as `uname -m` says it; None: this machine's.
         unix_sockets: False refuses to make Unix sockets; pairs of connected streams are still made.
+        segment: For a program whose memory no control group counts: the largest System V segment, in bytes. Semaphores
+            and messages of that kind are then refused, since no process holds them; and a request for more memory in
+            a socket is answered and not heeded, so that what sockets keep can be told by their number. None: neither.
 
     Raises:
         LookupError: there is no table for this architecture.
@@ -153,6 +165,11 @@ def program(*, machine: str | None = None, unix_sockets: bool = True) -> bytes:
     code += _on(_CLONE[column], _refused_bits(0, _NAMESPACES))
     code += _on(_UNSHARE[column], _refused_bits(0, _NAMESPACES | _NEW_TIME))
     code += _on(_IOCTL[column], _refused_values(1, _TERMINAL_INPUT))
+    if segment is not None:
+        code += _on(_SHMGET[column], _at_most(1, segment))
+        for numbers in _OTHER_SYSTEM_V.values():
+            code += _on(numbers[column], [_refuse(errno.ENOSYS)])
+        code += _on(_SETSOCKOPT[column], _unheeded())
     code += _on(_SOCKET[column], _sockets((*_FAMILIES, _AF_UNIX) if unix_sockets else _FAMILIES))
     if not unix_sockets:
         code += _on(_SOCKETPAIR[column], _pairs())
@@ -201,6 +218,18 @@ def _refused_values(index: int, values: tuple[int, ...]) -> list[_Instruction]:
     body = [_argument(index)]
     for value in values:
         body += [(_EQUAL, 0, 1, value), _refuse(errno.EPERM)]
+    return [*body, (_LOAD, 0, 0, _NUMBER)]
+
+
+def _at_most(index: int, most: int) -> list[_Instruction]:
+    high = (_LOAD, 0, 0, _ARGUMENTS + 8 * index + 4)
+    body = [high, (_EQUAL, 0, 2, 0), _argument(index), (_ABOVE, 0, 1, most)]
+    return [*body, _refuse(errno.EINVAL), (_LOAD, 0, 0, _NUMBER)]
+
+
+def _unheeded() -> list[_Instruction]:
+    level, name = _SEND_BUFFER
+    body = [_argument(1), (_EQUAL, 0, 3, level), _argument(2), (_EQUAL, 0, 1, name), _refuse(0)]
     return [*body, (_LOAD, 0, 0, _NUMBER)]
 
 

@@ -31,7 +31,9 @@ class Wall(enum.StrEnum):
     NETWORK = "every network but the proxy"
     PROCESSES = "fork bombs"
     MEMORY = "memory bombs"
+    """Of processes, of files that they hold open, of the kernel's buffers for them, and System V's."""
     FILES = "files without end"
+    """With a name, or held open or mapped without one."""
     SURVIVORS = "processes that outlive the run"
 
 
@@ -133,6 +135,12 @@ class Launch:
     """Filter that the launcher puts over the program."""
     watched: tuple[Path, ...] = ()
     """Directories whose growth is limited."""
+    counted: bool = False
+    """The level relies on a control group around the program: without one, nothing is started."""
+    lowered: bool = True
+    """The limits are put on what is started here. False: `argv` carries them to where the program is."""
+    out_of_memory: tuple[str, ...] = ()
+    """Run when the program has ended: it says `true` when the program, or a process of it, was ended for its memory."""
     after: tuple[str, ...] = ()
     """Run when the program has ended, whatever became of the worker."""
 
@@ -144,11 +152,31 @@ def plain(spec: Spec) -> Launch:
 
 
 def caged(
-    python: Path, cage: Path, argv: tuple[str, ...], *, read: list[str], write: list[str], unix_sockets: bool = True
+    python: Path,
+    cage: Path,
+    argv: tuple[str, ...],
+    *,
+    read: list[str],
+    write: list[str],
+    unix_sockets: bool = True,
+    filtered: bool = False,
 ) -> tuple[str, ...]:
-    """`argv` as the last step inside a sandbox starts it, with Landlock where the kernel has it."""
+    """`argv` as the last step inside a sandbox starts it, with Landlock where the kernel has it.
+
+    Args:
+        python: Runs `cage`.
+        cage: Where the step's own file is, inside.
+        argv: The program.
+        read: What it may read.
+        write: What it may write.
+        unix_sockets: False refuses to make any.
+        filtered: Put the filter of system calls over it as well: nobody outside has. Nor may anybody be counting what
+            System V keeps.
+    """
     rules = [part for path in read for part in ("r", path)] + [part for path in write for part in ("w", path)]
-    return (str(python), "-I", "-S", str(cage), *rules, *(() if unix_sockets else ("u", "-")), "--", *argv)
+    rules += [] if unix_sockets else ["u", "-"]
+    rules += ["s", "-"] if filtered else []
+    return (str(python), "-I", "-S", str(cage), *rules, "--", *argv)
 
 
 def message(launch: Launch, spec: Spec) -> bytes:
@@ -157,7 +185,7 @@ def message(launch: Launch, spec: Spec) -> bytes:
         "argv": list(launch.argv),
         "env": dict(launch.env),
         "cwd": str(launch.cwd),
-        "limits": spec.rlimits.as_rlimits(),
+        "limits": spec.rlimits.as_rlimits() if launch.lowered else {},
         "memory": spec.rlimits.memory_mebibytes * limits.MEBIBYTE,
         "processes": spec.rlimits.processes,
         "disk": spec.rlimits.disk_mebibytes * limits.MEBIBYTE,
@@ -171,6 +199,8 @@ def message(launch: Launch, spec: Spec) -> bytes:
         "own_network": launch.own_network,
         "shared_memory": launch.shared_memory,
         "seccomp": base64.b64encode(launch.seccomp).decode(),
+        "counted": launch.counted,
+        "out_of_memory": list(launch.out_of_memory),
         "after": list(launch.after),
         "grace": spec.grace_seconds,
     }

@@ -13,7 +13,8 @@ class Unconfined:
     name: str = "none"
     why_not: str = ""
     own_network: bool = False
-    walls: frozenset[Wall] = frozenset({Wall.MEMORY, Wall.PROCESSES, Wall.FILES, Wall.SURVIVORS})
+    walls: frozenset[Wall] = frozenset({Wall.PROCESSES, Wall.FILES, Wall.SURVIVORS})
+    """Memory is limited as everywhere, but no wall: System V's can be had without end, and stays."""
 
     def plan(self, spec: spec_.Spec) -> spec_.Launch:
         return spec_.plain(spec)

@@ -5,6 +5,7 @@ named account they share it. Landlock holds the account to its directories where
 cuts it off, and its shared memory is its own, where root may make such a namespace.
 """
 
+import dataclasses
 import fcntl
 import os
 import pwd
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from domain import errors
-from sandbox import bridge, environment, landlock, limits, seccomp, trees
+from sandbox import bridge, cgroups, environment, landlock, limits, seccomp, trees
 from sandbox import spec as spec_
 from sandbox.spec import Wall
 
@@ -43,6 +44,7 @@ class UserAccount:
         accounts: Uid and gid of each; more than one are given to runs one by one.
         register: Directory that remembers which run has which account.
         read_only: Trees that the operator shows to every program beside the system's.
+        counted: A control group can be made around a program, and counts what no process holds.
     """
 
     accounts: tuple[spec_.Account, ...] = ()
@@ -50,6 +52,7 @@ class UserAccount:
     read_only: tuple[Path, ...] = ()
     python: Path = Path("/usr/bin/python3")
     own_network: bool = False
+    counted: bool = False
     own_memory: bool = False
     """A /dev/shm of its own; without, a program has none."""
     name: str = "user"
@@ -83,9 +86,8 @@ class UserAccount:
         walls |= {Wall.READS, Wall.WRITES} if landlock.version() >= landlock.LEAST_VERSION else set()
         # One account for all is held apart by Landlock alone, and only by one that keeps signals inside.
         walls |= {Wall.OTHER_RUNS} if len(accounts) > 1 or landlock.version() >= landlock.SIGNALS_VERSION else set()
-        return cls(
-            accounts, register, read_only, python, own_network=network, own_memory=memory, walls=frozenset(walls)
-        )
+        found = cls(accounts, register, read_only, python, walls=frozenset(walls), counted=cgroups.available())
+        return dataclasses.replace(found, own_network=network, own_memory=memory)
 
     def plan(self, spec: spec_.Spec) -> spec_.Launch:
         if self.why_not:
@@ -129,9 +131,17 @@ class UserAccount:
             own=(*own, *([spec.network] if spec.network is not None and self.own_network else [])),
             own_network=self.own_network,
             shared_memory=spec.rlimits.tmp_mebibytes * limits.MEBIBYTE if self.own_memory else 0,
-            seccomp=seccomp.program(),
+            seccomp=seccomp.program(segment=self._segment),
+            counted=self.counted,
             watched=tuple(own),
         )
+
+    @property
+    def _segment(self) -> int | None:
+        """In the host's own namespace (there is one of its own with the network) a segment stays, whoever made it."""
+        if not self.own_network:
+            return 0
+        return None if self.counted else seccomp.SMALL_SEGMENT
 
     def _open_the_way(self, places: spec_.Places, network: Path | None, account: spec_.Account) -> None:
         """Let the account pass, but not list, what leads to its directories, and close those to everybody else.

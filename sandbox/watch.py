@@ -5,15 +5,16 @@ exactly before anything is ended for it.
 """
 
 import os
-import stat
 import threading
 import time
 from contextlib import suppress
 
+from sandbox import nameless
+
 _MEBIBYTE = 1024 * 1024
 _DISK_SECONDS = 1.0
 _DISK_SHARE = 20
-"""A walk that takes long is made less often, so that it costs 5 % of one CPU at most."""
+"""What takes long is done less often, so that it costs 5 % of one CPU at most."""
 
 
 class Watch:
@@ -44,9 +45,9 @@ class Watch:
 
 
 class Growth:
-    """Measures directories in a thread: a walk through a large one must not delay a stop. What the tree holds open and
-    nobody can find by a name counts as well: an unlinked file fills the disk like any other, and a memory file the
-    memory. 0: no limit."""
+    """Measures directories in a thread: a walk through a large one must not delay a stop. What the tree holds without a
+    name counts as well: an unlinked file fills the disk like any other, open or mapped, and a memory file the memory;
+    so do sockets and pipes, by what the kernel may keep in them. 0: no limit."""
 
     def __init__(self, folders: list[str], limit_bytes: int, wake: int, *, root: int, memory_bytes: int) -> None:
         self._folders = folders
@@ -61,25 +62,33 @@ class Growth:
 
     def _measure(self) -> None:
         at_first: int | None = None
+        named, next_walk = 0, 0.0
         while True:
-            began = time.monotonic()
-            unlinked, in_memory = _nameless(tree(self._root))
-            size = unlinked + (sum(map(_size, self._folders)) if self._limit else 0)
-            at_first = size if at_first is None else at_first
-            self.exceeded = self._judged(size - at_first, in_memory)
+            began = time.thread_time()  # and not on the clock: on a busy host a short look would be made seldom
+            held = nameless.held(tree(self._root))
+            looked = time.thread_time()
+            if self._limit and time.monotonic() >= next_walk:
+                named = sum(map(_size, self._folders))
+                next_walk = time.monotonic() + _DISK_SHARE * (time.thread_time() - looked)
+            at_first = named + held.on_disk if at_first is None else at_first
+            self.exceeded = self._judged(named + held.on_disk - at_first, held)
             if self.exceeded:
                 with suppress(OSError):
                     os.write(self._wake, b"!")
                 return
-            time.sleep(max(_DISK_SECONDS, _DISK_SHARE * (time.monotonic() - began)))
+            time.sleep(max(_DISK_SECONDS, _DISK_SHARE * (looked - began)))
 
-    def _judged(self, grown: int, in_memory: int) -> str:
+    def _judged(self, grown: int, held: nameless.Held) -> str:
         if self._limit and self._folders and grown > self._limit:
             allowed = self._limit // _MEBIBYTE
             return f"its directories have grown by {grown // _MEBIBYTE} MiB, its limit is {allowed} MiB"
-        if self._memory and in_memory > self._memory:
-            allowed = self._memory // _MEBIBYTE
-            return f"it holds {in_memory // _MEBIBYTE} MiB of memory in files, its limit is {allowed} MiB"
+        allowed = self._memory // _MEBIBYTE
+        if self._memory and held.in_memory > self._memory:
+            return f"it holds {held.in_memory // _MEBIBYTE} MiB of memory in files, its limit is {allowed} MiB"
+        if self._memory and held.in_buffers > self._memory:
+            what = f"{held.sockets} sockets and {held.pipes} pipes"
+            most = held.in_buffers // _MEBIBYTE
+            return f"it holds {what}, in which the kernel keeps up to {most} MiB, its limit is {allowed} MiB"
         return ""
 
 
@@ -114,21 +123,6 @@ def _proportional_memory(pid: int) -> int:
             return sum(int(line.split()[1]) * 1024 for line in file if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
     except (OSError, ValueError):
         return _own_memory(pid)
-
-
-def _nameless(pids: list[int]) -> tuple[int, int]:
-    """Bytes of the files that these processes hold open and that have no name any more: on the disk, and in memory."""
-    found: dict[tuple[int, int], tuple[int, bool]] = {}
-    for pid in pids:
-        with suppress(OSError):
-            for fd in os.listdir(f"/proc/{pid}/fd"):
-                with suppress(OSError):
-                    facts = os.stat(f"/proc/{pid}/fd/{fd}")
-                    if facts.st_nlink == 0 and stat.S_ISREG(facts.st_mode):
-                        in_memory = os.readlink(f"/proc/{pid}/fd/{fd}").startswith("/memfd:")
-                        found[facts.st_dev, facts.st_ino] = facts.st_blocks * 512, in_memory
-    on_disk = sum(size for size, in_memory in found.values() if not in_memory)
-    return on_disk, sum(size for size, in_memory in found.values() if in_memory)
 
 
 def _size(folder: str) -> int:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext import asyncio as sa_asyncio
 
 from domain import agent, ledger, refs
-from domain.pool import EndTurn
+from domain.pool import LOST, EndTurn
 from store import database, schema, text
 
 _table = schema.ledger
@@ -19,6 +19,7 @@ _KEYS: Final[dict[ledger.By, sa.ColumnElement[Any]]] = {
     ledger.By.AGENT: _table.c.instance,
     ledger.By.RUN: _table.c.run,
     ledger.By.BACKEND: _table.c.backend,
+    ledger.By.KIND: _table.c.type,
 }
 _WORDS: Final = {
     "run": 300,
@@ -42,11 +43,14 @@ class Ledger:
     database: database.Database
 
     async def record(self, ended: EndTurn, at: datetime) -> ledger.Entry:
-        """Write the line of a turn that is over, once for each `ended.turn`; the line that is there is returned."""
+        """Write the line of a turn that is over, once for each `ended.turn`; the line that is there is returned. That
+        of a turn which was taken for lost gives way to its real end."""
         async with self.database.writing() as connection:
             found = await connection.execute(sa.select(_table).where(_table.c.turn == ended.turn))
-            if (row := found.mappings().one_or_none()) is not None:
+            row = found.mappings().one_or_none()
+            if row is not None and (row["outcome"] != LOST or ended.outcome == LOST):
                 return _entry(row)
+            await connection.execute(sa.delete(_table).where(_lost(ended.turn)))
             made = ledger.entry(ended, at, *await _of_session(connection, ended.session_id))
             await connection.execute(
                 database.insert(connection, _table)
@@ -54,6 +58,11 @@ class Ledger:
                 .on_conflict_do_nothing(index_elements=["turn"])  # two attempts at once on PostgreSQL
             )
             return made
+
+    async def withdraw_lost(self, turn: str) -> None:
+        """Remove the line of a turn that was taken for lost and never began; no other line."""
+        async with self.database.writing() as connection:
+            await connection.execute(sa.delete(_table).where(_lost(turn)))
 
     async def recent_costs(self, repo: refs.Repository, kind: str, limit: int) -> Sequence[float]:
         """Known costs of the newest turns of this type in this repository; of all repositories while it has too few."""
@@ -108,6 +117,10 @@ class Ledger:
         async with self.database.reading() as connection:
             rows = await connection.execute(sa.select(_table).where(_table.c.run == run).order_by(_table.c.id))
             return [_entry(row) for row in rows.mappings()]
+
+
+def _lost(turn: str) -> sa.ColumnElement[bool]:
+    return sa.and_(_table.c.turn == turn, _table.c.outcome == LOST)
 
 
 async def _of_session(connection: sa_asyncio.AsyncConnection, session: str) -> tuple[float | None, float]:

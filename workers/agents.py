@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 
 import structlog
+from temporalio import client
 
+from activities import judging
+from integrations.agent import judge, registry
 from integrations.agent.claude import ClaudeSettings
 from integrations.agent.port import AgentBackend
 from integrations.agent.registry import AgentSettings
@@ -46,3 +49,15 @@ def versions(backends: Mapping[str, AgentBackend], environment: Mapping[str, str
         if not discovery.ready:
             _log.info("this host does not run an agent", agent=name, because=discovery.why_not)
     return {name: discovery.version for name, discovery in found.items() if discovery.ready}
+
+
+def judge_of(
+    known: settings.Settings,
+    agents: AgentSettings,
+    backend: AgentBackend | None,
+    runner: judge.Runner,
+    temporal: client.Client,
+) -> tuple[judge.Judge, judging.Till | None]:
+    """Who judges here, and where that is paid; `backend` is the CLI that judges."""
+    metered = judging.MeteredRunner(runner, backend)
+    return registry.judge_named(known.judge, agents, metered), judging.till_of(known.judge, temporal)

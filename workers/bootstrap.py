@@ -173,8 +173,9 @@ async def run_agents(settings: Settings) -> None:
         mirrors = Mirrors.under(state)
         store = DirectoryStore(settings.artifacts_dir)
         way_out = egress.of(settings, confinement.host_environment, store, redactor)
-        judges = ConfinedRunner(state, confinement, way_out, backends.get(settings.judge))
-        judge = registry.judge_named(settings.judge, agents, judges)
+        judge_cli = backends.get(settings.judge)
+        judges = ConfinedRunner(state, confinement, way_out, judge_cli)
+        judge, till = host_agents.judge_of(settings, agents, judge_cli, judges, temporal)
         draining = agent_hosting.Draining()
         hooks = HookRunner(confinement, store, redactor, state, way_out=way_out)
         leases = HostActivities(
@@ -191,8 +192,8 @@ async def run_agents(settings: Settings) -> None:
         )
         shared = (
             leases,
-            reviewing.JudgementActivities(forge, judge, redactor),
-            BreakdownJudgementActivities(judge, redactor),
+            reviewing.JudgementActivities(forge, judge, redactor, till),
+            BreakdownJudgementActivities(judge, redactor, till),
         )
         disk = (
             WorktreeActivities(forge, mirrors, hooks=hooks),

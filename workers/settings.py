@@ -169,7 +169,8 @@ class Settings(BaseSettings):
     """How long the turns of an agent host may go on when it is told to stop. 0: they are interrupted and kept at once,
     and continued by the next start or by another host."""
     checkpoint_seconds: float = Field(default=60, ge=1, le=3600)
-    """How often the work and the conversation of a turn that goes on are kept where another host finds them."""
+    """Longest time that a turn is not kept where another host finds it, although its work or its conversation has
+    changed. It is kept soon after each answer, but so rarely that this takes a twentieth of a processor."""
     intake_interval_seconds: float = Field(default=30, ge=1, le=86400)
     ci_poll_seconds: float = Field(default=180, ge=1, le=86400)
     """How often CI is asked when no webhook tells."""

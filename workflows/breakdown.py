@@ -87,7 +87,7 @@ class BreakdownWorkflow:
             BreakdownJudgementActivities.judge_breakdown,
             question,
             summary=f"issues as {surveyed.judge} proposes them",
-            **options.JUDGE,
+            **options.ADVISE,
         )
 
     async def _plan(self, draft: breakdown.Draft, known_labels: tuple[str, ...]) -> breakdown.Plan:

@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from activities import options
 from activities.admission import AdmissionActivities
 from activities.pool import PoolActivities
-from domain import budget, errors, fleet, pool, refs, roster, tasks, turns, wire
+from domain import budget, errors, fleet, pool, refs, roster, tasks, turn_ends, turns, wire
 from workflows import fleet_card, watching
 
 LOOK_EVERY = options.MINUTE * 10
@@ -38,6 +38,8 @@ class FleetWorkflow:
     def __init__(self, state: fleet.FleetState) -> None:
         self._state = state
         self._turns = state.pool
+        self._ledger_is_down = False
+        """Until the next look for lost turns."""
 
     @workflow.update(name=wire.CONFIGURE, description="Pause, resume, or change the approval mode of new runs")
     def configure(self, change: fleet.Change) -> fleet.FleetState:
@@ -65,14 +67,24 @@ class FleetWorkflow:
         )
 
     @workflow.update(name=wire.SETTLE_TURN, description="Give a turn back, and book what it cost")
-    def settle_turn(self, settlement: turns.Settlement) -> pool.Settled:
-        return turns.settle(self._turns, settlement, workflow.now())
+    def settle_turn(self, settlement: turn_ends.Settlement) -> pool.Settled:
+        return turn_ends.settle(self._turns, settlement, workflow.now())
 
     @settle_turn.validator
-    def _is_under_way(self, settlement: turns.Settlement) -> None:
+    def _is_under_way(self, settlement: turn_ends.Settlement) -> None:
         with _in_words():
-            if not turns.is_news(self._turns, settlement):
+            if not turn_ends.is_news(self._turns, settlement):
                 raise errors.Refused(f"turn {settlement.ended.turn} is settled already: nothing is left to do")
+
+    @workflow.update(name=wire.TELL_END, description="The end of a turn, from a host that cannot write the ledger")
+    def tell_end(self, ended: pool.EndTurn) -> tasks.Nothing:
+        turn_ends.tell(self._turns, ended)  # written and settled by `run`
+        return tasks.Nothing()
+
+    @tell_end.validator
+    def _is_news(self, ended: pool.EndTurn) -> None:
+        with _in_words():
+            turn_ends.check_tell(self._turns, ended)
 
     @workflow.update(name=wire.CHANGE_AGENTS, description="Add, edit, pause, resume or remove an agent of the pool")
     def change_agents(self, change: roster.Change) -> roster.Pool:
@@ -110,7 +122,7 @@ class FleetWorkflow:
     async def run(self, _: fleet.FleetState) -> None:
         while True:
             workflow.set_current_details(fleet_card.card(self._state, workflow.now()))
-            watched = self._turns_are_under_way()
+            watched = self._turns.has_work()
             try:
                 await workflow.wait_condition(
                     functools.partial(self._has_to_act, watched),
@@ -118,9 +130,12 @@ class FleetWorkflow:
                     timeout_summary="look for turns that were not given back",
                 )
             except TimeoutError:
+                self._ledger_is_down = False
                 await self._look_for_lost_turns()
             if self._state.untold:
                 await self._tell(self._state.untold[0])
+            elif self._has_to_write():
+                await self._write(self._turns.unwritten[0])
             elif self._due():
                 await workflow.wait_condition(workflow.all_handlers_finished)
                 workflow.continue_as_new(
@@ -129,14 +144,15 @@ class FleetWorkflow:
 
     def _has_to_act(self, watched: bool) -> bool:
         """The first turn after a quiet time starts the clock of the look for lost ones, so it ends this wait too."""
-        return bool(self._state.untold) or self._due() or (self._turns_are_under_way() and not watched)
+        told = bool(self._state.untold) or self._has_to_write()
+        return told or self._due() or (self._turns.has_work() and not watched)
 
     def _due(self) -> bool:
         info = workflow.info()
         return info.is_continue_as_new_suggested() or info.is_target_worker_deployment_version_changed()
 
-    def _turns_are_under_way(self) -> bool:
-        return bool(self._turns.leases or self._turns.line.waiters)
+    def _has_to_write(self) -> bool:
+        return bool(self._turns.unwritten) and not self._ledger_is_down
 
     async def _tell(self, repo: refs.Repository) -> None:
         """Taken off the list before the await: a change that arrives meanwhile puts it back, and it is told again."""
@@ -150,7 +166,7 @@ class FleetWorkflow:
 
     async def _look_for_lost_turns(self) -> None:
         """The switches wait meanwhile, so the calls are brief; what fails is looked for again."""
-        runs = turns.runs_to_look_at(self._turns, workflow.now(), LOOK_EVERY)
+        runs = turn_ends.runs_to_look_at(self._turns, workflow.now(), LOOK_EVERY)
         if not runs:
             return
         try:
@@ -161,11 +177,28 @@ class FleetWorkflow:
                 **options.CLEARANCE,
             )
             turns.leave_line(self._turns, ended.workflow_ids)
-            for lost in turns.overdue(self._turns, ended.workflow_ids, workflow.now()):
-                await workflow.execute_activity_method(
-                    PoolActivities.end_turn, lost, summary=f"settle {lost.turn}"[:200], **options.CLEARANCE
-                )
+            for lost in turn_ends.overdue(self._turns, ended.workflow_ids, workflow.now()):
+                await self._end(lost)
         except exceptions.ActivityError as error:
             if exceptions.is_cancelled_exception(error):
                 raise
             workflow.logger.error("lost turns are looked for again later: %s", watching.error_message(error))
+
+    async def _write(self, ended: pool.EndTurn) -> None:
+        """What is told meanwhile stands behind it in the list: an end never comes before the one that it corrects."""
+        try:
+            await self._end(ended)
+        except exceptions.ActivityError as error:
+            if exceptions.is_cancelled_exception(error):
+                raise
+            self._ledger_is_down = True
+            workflow.logger.error("the end of %s is written later: %s", ended.turn, watching.error_message(error))
+        else:
+            turn_ends.written(self._turns, ended)
+
+    async def _end(self, ended: pool.EndTurn) -> None:
+        await workflow.execute_activity_method(
+            PoolActivities.end_turn, ended, summary=f"settle {ended.turn}"[:200], **options.CLEARANCE
+        )
+        if ended.outcome == pool.LOST:
+            turn_ends.after_lost(self._turns, ended)

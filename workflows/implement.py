@@ -33,6 +33,7 @@ class ImplementWorkflow:
             Step.RESERVE: self._reserve,
             Step.CLAIM_HOST: self._claim_host,
             Step.PREPARE: self._prepare,
+            Step.HAND_OVER: self._hand_over,
             Step.AWAIT_HANDBACK: self._await_handback,
             Step.RECORD: self._record,
             Step.TURN: self._turn,
@@ -135,6 +136,9 @@ class ImplementWorkflow:
     async def _turn(self) -> None:
         state = self._state
         assert state.worktree is not None
+        if implement.grant_is_stale(state, workflow.now()):
+            state.ask_again = True
+            return
         state.turns += 1
         self._interrupt = False
         resume = state.session is not None
@@ -185,6 +189,8 @@ class ImplementWorkflow:
         except exceptions.FailureError as not_yet:  # a local activity's error comes as it is, not wrapped
             if exceptions.is_cancelled_exception(not_yet):
                 raise
+            if self._state.ask_again and self._state.lease is not None:
+                await self._leave_host()  # who has a place in the pool may be waiting for just this host
             answer = await watching.finished(
                 workflow.start_activity_method(
                     PoolActivities.begin_turn,
@@ -194,7 +200,7 @@ class ImplementWorkflow:
                     **options.BEGIN_TURN,
                 )
             )
-        round_outcomes.after_grant(self._state, asked, answer)
+        round_outcomes.after_grant(self._state, asked, answer, workflow.now())
         lease = self._state.lease
         if lease is not None and lease.backend_versions and answer.backend not in lease.backend_versions:
             await self._leave_host()
@@ -237,6 +243,25 @@ class ImplementWorkflow:
             workflow.logger.warning("turn %s could not be given back: %s", end.turn, error)
         round_outcomes.after_settlement(state)
 
+    async def _hand_over(self) -> None:
+        """Before a person has the worktree: what the agent left there stays the agent's. A worktree that cannot be read
+        is handed over all the same, then nothing in it is taken for the person's alone."""
+        await self._give_turn_back()
+        state = self._state
+        try:
+            found = await workflow.execute_activity_method(
+                IntegrationActivities.survey_worktree,
+                work.SurveyWorktree(run=state.run, repo=state.issue.repo, base_branch=state.base_branch),
+                summary=f"what the agent leaves to {state.taken_over_by}",
+                task_queue=self._queue(),
+                **options.HOST,
+            )
+        except exceptions.ActivityError as error:
+            if not isinstance(error.cause, exceptions.ApplicationError):  # cancelled, or the host is lost
+                raise
+            found = work.HandedOver()
+        round_outcomes.after_hand_over(state, found)
+
     async def _await_handback(self) -> None:
         """The worktree and the session are a person's. The lease stays: nobody else gets the disk."""
         await self._give_turn_back()
@@ -250,7 +275,8 @@ class ImplementWorkflow:
         assert state.worktree is not None
         assert state.handback is not None
         message = f"{state.brief.title}: work of {state.handback.by}\n\n{state.handback.note}\n\nRefs {state.issue}"
-        round_outcomes.after_handback(state, await self._integrated(message, "record a person's work"))
+        by = state.handback.by
+        round_outcomes.after_handback(state, await self._integrated(message, "record a person's work", person=by))
 
     async def _integrate(self) -> None:
         result = await self._integrated(
@@ -258,7 +284,7 @@ class ImplementWorkflow:
         )
         round_outcomes.after_integration(self._state, result)
 
-    async def _integrated(self, message: str, summary: str) -> work.Integration:
+    async def _integrated(self, message: str, summary: str, *, person: str = "") -> work.Integration:
         state = self._state
         assert state.worktree is not None
         return await workflow.execute_activity_method(
@@ -272,6 +298,9 @@ class ImplementWorkflow:
                 expected_remote_sha=state.expected_remote_sha,
                 commit_message=message,
                 policy_file=state.policy.workflow_file,
+                person=person,
+                handed_over=state.worktree.handed_over if person else None,
+                accepted=state.accepted,
             ),
             summary=summary,
             task_queue=self._queue(),

@@ -37,14 +37,13 @@ class OpeningSteps(IssueMessages):
                 JudgementActivities.judge_triage,
                 request,
                 summary="triage by a model",
-                **options.JUDGE,
+                **options.ADVISE,
             )
         except exceptions.ActivityError as error:
             if exceptions.is_cancelled_exception(error):
                 raise
-            return found.model_copy(
-                update={"reason": f"no model answered ({watching.error_type(error)}): labels, body"}
-            )
+            why = f"{watching.error_type(error)}: {watching.error_message(error)}"[:500]
+            return found.model_copy(update={"reason": f"labels, body; no model answered ({why})"})
         return triage.advised(found, advice)
 
     async def _claim(self) -> None:

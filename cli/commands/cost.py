@@ -9,7 +9,7 @@ from domain.ledger import By
 
 
 def cost(
-    by: Annotated[By, typer.Option(help="Add up by repo, agent, day, run or backend.")] = By.REPO,
+    by: Annotated[By, typer.Option(help="Add up by repo, agent, day, run, backend or kind.")] = By.REPO,
     since: Annotated[str, typer.Option(metavar="TIME", help="Turns that ended in the last 24h, 30d, …")] = "30d",
     repo: Annotated[str, typer.Option(metavar="OWNER/NAME", help="Only this repository.")] = "",
     as_json: options.Json = False,

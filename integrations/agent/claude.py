@@ -35,9 +35,10 @@ _NEEDED: Final = ("--setting-sources", "--strict-mcp-config", "--settings", "--s
 """Without these a repository could choose what runs, or a retry would not know its session."""
 _OPTIONAL: Final = ("--json-schema", "--max-budget-usd", "--mcp-config")
 _WRITING_TOOLS: Final = "Edit,Write,NotebookEdit"
-_AGENTS_TO_WRITE: Final = (".claude.json", "settings.json", "settings.local.json", "backups")
+_SERVERS: Final = "fettle-servers.json"
+_AGENTS_TO_WRITE: Final = (".claude.json", "settings.json", "settings.local.json", "backups", _SERVERS)
 """Files of the home that the CLI would obey, whatever its sources: their `env` decides where the key goes. It makes the
-first one anew for each process."""
+first one anew for each process, and we the last one."""
 _GO_ON: Final = "Continue."
 _HOOK: Final = Path(claude_hook.__file__)
 _PLAIN_TOOL: Final = re.compile(r"^\w+$")
@@ -166,7 +167,7 @@ class ClaudeBackend:
         argv += ["--resume" if request.resume else "--session-id", request.session.id]
         argv += ["--settings", json.dumps(self._own_settings(request, home))]
         if request.mcp_servers:
-            argv += ["--mcp-config", json.dumps({"mcpServers": _mcp(request.mcp_servers)})]
+            argv += ["--mcp-config", str(self._servers(request, home))]
         if request.model:
             argv += ["--model", request.model]
         if request.answer_schema:
@@ -206,6 +207,15 @@ class ClaudeBackend:
         if transcript is not None and _waits(transcript, request.answer.question_id):
             return ""
         return wording.prompt(request) or _GO_ON
+
+    def _servers(self, request: agent.TurnRequest, home: Path) -> Path:
+        """The policy's tool servers in a file, made anew for every process: their variables may be secrets, and whoever
+        is on the host can read a command line."""
+        config = self.config_dir(home)
+        files.folder(config)
+        path = config / _SERVERS
+        files.replace(path, json.dumps({"mcpServers": _mcp(request.mcp_servers)}).encode())
+        return path
 
     def _own_settings(self, request: agent.TurnRequest, home: Path) -> dict[str, Any]:
         if not request.ask_tools and request.answer is None:

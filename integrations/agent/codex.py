@@ -31,6 +31,8 @@ _NEEDED: Final = ("--json", "--ignore-user-config", "--disable", "--sandbox")
 """Without these an agent could rewrite what the next turn runs, or a lost network would hang it for ever."""
 _OPTIONAL: Final = ("--output-schema", "--ignore-rules")
 _PROVIDER: Final = "fettle"
+_CONFIGURATION: Final = "config.toml"
+"""The user's own, in the CLI's home."""
 _QUIET: Final = (
     "analytics.enabled=false",
     "features.plugins=false",
@@ -97,7 +99,9 @@ class CodexBackend:
         return agent.Session(backend=self.name)
 
     def prepare(self, home: Path) -> None:
-        files.folder(self.config_dir(home))
+        config = self.config_dir(home)
+        files.folder(config)
+        files.remove(config / _CONFIGURATION)
 
     def config_dir(self, home: Path) -> Path:
         return home / ".codex"
@@ -119,7 +123,11 @@ class CodexBackend:
         found: port.Discovery = port.NOTHING_FOUND,
         access: port.ModelAccess | None = None,
     ) -> port.Command:
-        argv = [found.path or self.settings.program, "exec", "--json", "--skip-git-repo-check", "--ignore-user-config"]
+        argv = [found.path or self.settings.program, "exec", "--json", "--skip-git-repo-check"]
+        if request.mcp_servers:
+            self._write_servers(request, home)
+        else:
+            argv.append("--ignore-user-config")
         argv += ["--disable", "unbounded_connection_retries", "--sandbox", _SANDBOXES[_autonomy(request)]]
         if not request.trust_repository_settings and "--ignore-rules" in found.capability.flags:
             argv.append("--ignore-rules")
@@ -151,7 +159,7 @@ class CodexBackend:
         return False if resume and _SESSION_UNKNOWN.search(stderr) else None
 
     def _configuration(self, request: agent.TurnRequest, access: port.ModelAccess | None) -> list[str]:
-        """Everything by `-c`, for every process anew: a file in the home would be the agent's to rewrite."""
+        """Everything but tool servers by `-c`, which wins over any file: one in the home is the agent's to rewrite."""
         provider = {
             "name": _PROVIDER,
             "base_url": access.base_url if access else self.settings.base_url,
@@ -170,11 +178,20 @@ class CodexBackend:
         ]
         if request.trust_repository_settings:
             found.append(f"projects.{_toml(request.worktree)}.trust_level={_toml('trusted')}")
+        return found
+
+    def _write_servers(self, request: agent.TurnRequest, home: Path) -> None:
+        """The policy's tool servers as the whole of the user's configuration, made anew for every process: their
+        variables may be secrets, and whoever is on the host can read a command line. What the agent had put there is
+        gone with it, and so is its trust in hooks of its own, which that file would keep."""
+        config = self.config_dir(home)
+        files.folder(config)
+        lines = ["[mcp_servers]"]
         for server in request.mcp_servers:
             facts = {"command": server.command, "args": list(server.args), "env": server.env}
             facts["default_tools_approval_mode"] = "approve"  # nobody can be asked; the policy named the server
-            found.append(f"mcp_servers.{server.name}={_toml(facts)}")
-        return found
+            lines.append(f"{server.name} = {_toml(facts)}")
+        files.replace(config / _CONFIGURATION, "\n".join([*lines, ""]).encode())
 
 
 def _autonomy(request: agent.TurnRequest) -> agent.Autonomy:

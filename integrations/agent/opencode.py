@@ -34,6 +34,7 @@ _READING: Final = ("read", "grep", "glob", "list", "todoread", "todowrite")
 _PATTERN: Final = re.compile(r"(?P<tool>[\w*-]+)(?:\((?P<pattern>.+)\))?")
 _SESSION: Final = re.compile(r"ses_[0-9A-Za-z]{8,64}")
 _SESSION_UNKNOWN: Final = re.compile(r"session not found", re.I)
+_SERVERS: Final = "fettle-servers.json"
 _REPOSITORY_SETTINGS: Final = (".opencode", "opencode.json", "opencode.jsonc")
 
 
@@ -82,7 +83,7 @@ class OpencodeBackend:
         return agent.Session(backend=self.name)
 
     def prepare(self, home: Path) -> None:
-        """Nothing: everything is given by the environment, for every process anew."""
+        """Nothing: everything is given by the environment and one file, for every process anew."""
 
     def config_dir(self, home: Path) -> Path:
         return home / ".local" / "share" / "opencode"
@@ -111,6 +112,7 @@ class OpencodeBackend:
         # Without a title the model is asked for one.
         argv += ["--session", request.session.id] if request.resume else ["--title", "Fettle"]
         env = {
+            "OPENCODE_CONFIG": str(self._servers(request, home)),
             "OPENCODE_CONFIG_CONTENT": json.dumps(self._configuration(request, access)),
             "OPENCODE_DISABLE_MODELS_FETCH": "1",
             "OPENCODE_DISABLE_AUTOUPDATE": "1",
@@ -141,20 +143,27 @@ class OpencodeBackend:
             return request.model
         return f"{_PROVIDER}/{self.settings.model}" if self.settings.base_url else self.settings.model
 
+    def _servers(self, request: agent.TurnRequest, home: Path) -> Path:
+        """The policy's tool servers in a file, made anew for every process: their variables may be secrets, and the
+        agent's commands inherit the environment."""
+        servers = {
+            each.name: {
+                "type": "local",
+                "command": [each.command, *each.args],
+                "environment": each.env,
+                "enabled": True,
+            }
+            for each in request.mcp_servers
+        }
+        path = home / _SERVERS  # at the top, where no link of the agent's leads elsewhere
+        files.replace(path, json.dumps({"mcp": servers}).encode())
+        return path
+
     def _configuration(self, request: agent.TurnRequest, access: port.ModelAccess | None) -> dict[str, Any]:
         found: dict[str, Any] = {
             "autoupdate": False,
             "share": "disabled",
             "permission": _permissions(request),
-            "mcp": {
-                each.name: {
-                    "type": "local",
-                    "command": [each.command, *each.args],
-                    "environment": each.env,
-                    "enabled": True,
-                }
-                for each in request.mcp_servers
-            },
         }
         if self.settings.base_url:
             options = {"baseURL": access.base_url if access else self.settings.base_url}

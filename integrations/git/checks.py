@@ -6,7 +6,7 @@ A refusal is `UnsafeWork`: nothing is pushed, and the sentence tells the agent's
 import fnmatch
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -116,8 +116,13 @@ class Range:
     commits: tuple[Commit, ...]
 
 
-def check(work: Range, rules: Rules) -> None:
-    """Raises UnsafeWork with the first rule that the range breaks."""
+def check(work: Range, rules: Rules, may_change: Callable[[str, Change], bool] | None = None) -> None:
+    """Raises UnsafeWork with the first rule that the range breaks.
+
+    Args:
+        may_change: Whether the commit with that SHA may make that change of a protected path, every other rule holds
+            for it all the same. None: no commit may.
+    """
     if not work.base:
         raise unrelated(work.head)
     if len(work.commits) > rules.limits.commits:
@@ -129,6 +134,9 @@ def check(work: Range, rules: Rules) -> None:
             raise unrelated(commit.sha)
         for change in commit.own_changes():
             check_change(change, rules, f"commit {commit.sha[:7]}")
+            pattern = protected_by(change.path, rules.protected)
+            if pattern and not (may_change and may_change(commit.sha, change)):
+                raise _protected(commit.sha, change.path, pattern)
             paths.add(change.path)
             sizes[change.new_blob] = change.size
     if len(paths) > rules.limits.files:
@@ -137,16 +145,11 @@ def check(work: Range, rules: Rules) -> None:
 
 
 def check_change(change: Change, rules: Rules, who: str) -> None:
-    """Raises UnsafeWork when one change breaks a rule; `who` names it in the sentence."""
+    """Raises UnsafeWork when one change breaks a rule, protection aside; `who` names it in the sentence."""
     refuse_path(change.path, who)
     refuse_size(change.path, change.size, rules.limits)
     if _is_gitmodules(change.path) or GITLINK in {change.old_mode, change.new_mode}:
         raise _refused(f"{who} changes the submodule {_shown(change.path)}", "submodules stay as the base has them")
-    if pattern := _protected_by(change.path, rules.protected):
-        raise _refused(
-            f"{who} changes {_shown(change.path)}, which the policy protects ({pattern})",
-            "take that change out of every commit, a person has to make it",
-        )
     if change.new_mode == SYMLINK:
         _refuse_link(change, who)
     elif change.new_mode and change.new_mode not in PLAIN:
@@ -219,6 +222,13 @@ def refuse_total(size: int, limits: Limits) -> None:
         )
 
 
+def _protected(sha: str, path: str, pattern: str) -> errors.UnsafeWork:
+    return _refused(
+        f"commit {sha[:7]} changes {_shown(path)}, which the policy protects ({pattern})",
+        "take that change out of every commit, a person has to make it",
+    )
+
+
 def _refuse_link(change: Change, who: str) -> None:
     """A link must stay inside: relative, and `..` only at its beginning, where it climbs real directories. Behind a
     name, `..` may climb from wherever another link led."""
@@ -243,7 +253,7 @@ def _without_leading_dots(parts: list[str]) -> list[str]:
     return rest
 
 
-def _protected_by(path: str, patterns: Iterable[str]) -> str:
+def protected_by(path: str, patterns: Iterable[str]) -> str:
     """The pattern that protects a path; empty when none does. Case is ignored, as some file systems do."""
     folded = path.casefold()
     parts = folded.split("/")

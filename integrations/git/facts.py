@@ -67,6 +67,11 @@ class Reader:
         found = self._changes(self.repo.commit(old).tree, self.repo.commit(new).tree)
         return tuple(sorted(change.path for change in found))
 
+    def paths_changed_since(self, tree: str, commit: str) -> frozenset[str]:
+        """Paths in which a commit differs from a tree of the mirror."""
+        before = git.Tree(self.repo, bytes.fromhex(tree), _TREE, "")
+        return frozenset(change.path for change in self._changes(before, self.repo.commit(commit).tree))
+
     def same_tree(self, old: str, new: str) -> bool:
         return self.repo.commit(old).tree.hexsha == self.repo.commit(new).tree.hexsha
 

@@ -237,10 +237,14 @@ async def test_heartbeat_details_of_another_shape_are_ignored(host: Host) -> Non
     assert result.summary == "fine"
 
 
-async def test_a_crash_is_an_error_with_the_code_and_the_session_goes_on_afterwards(host: Host) -> None:
-    host.play([{"crash": {"exit_code": 3}}, {"say": "after the crash"}])
+@pytest.mark.parametrize(("code", "outcome"), [(3, "crashed"), (0, "protocol_error")])
+async def test_a_crash_is_an_error_with_the_code_and_the_session_goes_on_afterwards(
+    host: Host, code: int, outcome: str
+) -> None:
+    """An exit code of 0 without a result is no success: real CLIs end so when they are interrupted."""
+    host.play([{"crash": {"exit_code": code}}, {"say": "after the crash"}])
     activities, request = host.activities(), host.request()
-    with pytest.raises(errors.AgentCrashed, match="exit code 3"):
+    with pytest.raises(errors.AgentCrashed, match=f"with {outcome} and exit code {code}"):
         await Environment().run(activities.run_agent, request)
     again = request.model_copy(update={"round": 2, "resume": True})
     result = await Environment().run(activities.run_agent, again)

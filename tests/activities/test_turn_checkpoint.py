@@ -96,7 +96,7 @@ async def test_another_host_continues_the_conversation_and_the_work(hosts: tuple
     assert (result.cost_usd, result.turn_cost_usd) == (0.25, 0.0)
     assert [event["resumed"] for event in two.events(2) if event["type"] == "session"] == [True]
     assert result.session.archive is not None
-    assert result.session.archive.key.endswith("session-turn-2.tar.gz")
+    assert "/session-turn-2/b@" in result.session.archive.key
     assert result.wip_sha == git(two.lab.bare, "rev-parse", names.wip_ref(RUN))
     assert result.wip_note == ""
 
@@ -186,7 +186,8 @@ async def test_a_lost_archive_is_a_fresh_start_with_a_factual_summary(
     one, two = hosts
     one.play(STEPS)
     await lost_in_the_middle(one)
-    (one.lab.root / "artifacts" / "runs" / RUN / "session-turn-1.tar.gz").write_bytes(b"damaged")
+    [archive] = (one.lab.root / "artifacts" / "runs" / RUN / "session-turn-1").iterdir()
+    archive.write_bytes(b"damaged")
     await two.prepare()
     (two.worktree.parent / "go").touch()
     asked: list[str] = []

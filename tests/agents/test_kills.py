@@ -90,7 +90,13 @@ async def test_a_cli_that_is_ended_while_its_model_thinks_can_go_on(stage: Stage
     stage.model.script(Stall())
     request = stage.request("Think.")
     ended = await ended_by(stage, request, number, ready="")
-    assert ended.verdict.outcome in {agent.Outcome.INTERRUPTED, agent.Outcome.CRASHED}
+    possible = {agent.Outcome.INTERRUPTED, agent.Outcome.CRASHED}
+    if stage.cli.program == "claude" and number is signal.SIGINT:
+        # Claude answers INT with exit code 0, and at some instants it prints no result: 11 of 60 trials within 0.2 s
+        # of the first line or of the request with the older release, 1 of 60 with the newer one.
+        possible.add(agent.Outcome.PROTOCOL_ERROR)
+    assert ended.verdict.outcome in possible
+    assert not any(event.outcome is agent.Outcome.FINISHED for event in ended.events)
     stage.model.script(say("Thought."))
     kept = stage.kept_text()  # killed this early, Claude may have none: then the same session is begun again
     session = stage.kept_session() if kept else request.session

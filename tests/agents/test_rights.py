@@ -140,9 +140,12 @@ async def test_settings_of_a_repository_take_effect_in_claude_where_the_policy_t
     claude.quiet(2)
 
 
+@pytest.mark.parametrize("served", [False, True], ids=["alone", "beside a tool server"])
 async def test_configuration_of_the_repository_and_of_the_home_takes_no_effect_in_codex(
-    codex: Stage, tmp_path: Path
+    codex: Stage, tmp_path: Path, *, served: bool
 ) -> None:
+    """With a tool server it reads the file in the home, and finds the server alone."""
+    server = agent.McpServer(name="desk", command="true")
     marks = tmp_path / "marks"
     marks.mkdir()
     codex.room.prepare()
@@ -155,8 +158,11 @@ async def test_configuration_of_the_repository_and_of_the_home_takes_no_effect_i
         for folder in (codex.host.worktree, codex.room.home):
             (folder / ".codex").mkdir(parents=True, exist_ok=True)
             (folder / ".codex" / "config.toml").write_text(text)
+        hook = {"hooks": [{"type": "command", "command": f"touch {marks}/hook"}]}
+        hooks = {"hooks": {event: [hook] for event in ("SessionStart", "PreToolUse", "Stop")}}
+        (codex.room.home / ".codex" / "hooks.json").write_text(json.dumps(hooks))
         codex.model.script(codex.write("a.txt", "made"), say("Done."))
-        result = await codex.turn(codex.request())
+        result = await codex.turn(codex.request(mcp_servers=(server,) if served else ()))
         assert result.outcome is agent.Outcome.FINISHED
         assert evil.requests == []
     assert list(marks.iterdir()) == []

@@ -1,5 +1,6 @@
 """Whole turns of the real CLIs, from the activity to the worktree."""
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from domain import agent, errors
 from integrations.agent import port
+from sandbox import process
 from tests.activities.agent_host import processes_in
 from tests.agents import clis, model_server
 from tests.agents import stage as stages
@@ -213,6 +215,35 @@ async def test_a_tool_server_of_the_policy_is_started_with_its_environment(stage
     assert result.outcome is agent.Outcome.FINISHED
     assert stamp.read_text() == 'hello ünïcode \\ "x"'
     stage.quiet(2)
+
+
+async def test_no_command_line_says_the_variables_of_a_tool_server(stage: Stage, tmp_path: Path) -> None:
+    """Whoever is on the host can read it, for as long as the turn lasts."""
+    secret = "s3cret-of-a-server"
+    program = str(Path(__file__).with_name("mcp_server.py"))
+    server = agent.McpServer(
+        name="desk", command=sys.executable, args=("-I", program, str(tmp_path / "stamp")), env={"STAMP": secret}
+    )
+    stage.model.script(model_server.call("mcp__desk__stamp", word="hello"), Stall())
+    async with stage.started(stage.request(mcp_servers=(server,))) as running:
+        reading = asyncio.create_task(_read(running))
+        await stage.model.asked(2)
+        assert (tmp_path / "stamp").read_text() == f"hello {secret}"
+        pids = processes_in(stage.host.worktree)
+        assert running.program is not None
+        assert running.program.pid in pids
+        lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (*pids, running.launcher.pid)]
+        assert not any(secret.encode() in line for line in lines)
+    reading.cancel()
+    assert [
+        path for path in stage.host.worktree.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()
+    ] == []
+    stage.quiet(2)
+
+
+async def _read(running: process.ConfinedProcess) -> None:
+    async for _ in running.lines():
+        pass
 
 
 async def test_the_agents_commands_see_the_allow_list_and_no_secret_of_the_host(stage: Stage) -> None:

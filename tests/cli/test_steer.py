@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from domain import fleet, merge_queue, refs, run, steps, wire
+from domain import fleet, merge_queue, refs, run, steps, wire, work
 from tests.cli.world import HEAD, World, asay, at_gate, say
 from tests.workflows.runs import eventually
 
@@ -206,13 +206,22 @@ async def test_retry_of_a_run_that_is_done_is_refused(runs: World, options: tupl
     assert newest.run_id == handle.result_run_id
 
 
-async def test_retry_of_a_rejected_run_starts_it_again(runs: World) -> None:
-    handle = await runs.start(at_gate(runs.repo.issue(1)))
+BY_HAND = work.AcceptedCommit(sha=HEAD, by="ann", files=(work.ProtectedFile(path="CODEOWNERS"),))
+
+
+@pytest.mark.parametrize(("options", "accepted"), [((), (BY_HAND,)), (("--fresh",), ())])
+async def test_retry_of_a_rejected_run_starts_it_again(
+    runs: World, options: tuple[str, ...], accepted: tuple[work.AcceptedCommit, ...]
+) -> None:
+    """It goes on with the branch, so what a person did there by hand stays accepted."""
+    handle = await runs.start(at_gate(runs.repo.issue(1), accepted=(BY_HAND,)))
     await asay("reject", f"{runs.repo}#1", "--head", HEAD, "--note", "wrong approach")
     await handle.result()
-    found = await asay("retry", f"{runs.repo}#1")
+    found = await asay("retry", f"{runs.repo}#1", *options)
     assert found.code == 0, found.err
-    assert (await runs.client.get_workflow_handle(handle.id).describe()).run_id != handle.result_run_id
+    again = runs.client.get_workflow_handle(handle.id)
+    assert (await again.describe()).run_id != handle.result_run_id
+    assert (await again.query(wire.SNAPSHOT, result_type=run.State)).accepted == accepted
 
 
 async def test_retry_fresh_of_an_open_run_is_refused(runs: World) -> None:

@@ -249,6 +249,7 @@ POOLED = {"generation": 2, "lease": LEASE, "worktree": WORKTREE}
 CHILDREN = {
     implement.Step.LOOK: {**POOLED, "look_first": True},
     implement.Step.RESERVE: {**POOLED},
+    implement.Step.HAND_OVER: {**POOLED, "generation": 3, "taken_over_by": "ann"},
     implement.Step.AWAIT_HANDBACK: {**POOLED, "taken_over_by": "ann", "theirs": True},
     implement.Step.RECORD: {**POOLED, "handback": implement.Handback(by="ann")},
     implement.Step.SETTLE: {**POOLED, "turn_end": pool.EndTurn.failed(ASKED, GRANT, error_type="x")},
@@ -286,8 +287,9 @@ def test_every_reason_for_work_has_words(reason: run.Reason) -> None:
     assert "repair" in words or "first implementation" in words or "a change a person asked for" in words
 
 
-def test_a_takeover_that_is_not_at_its_safe_point_waits_for_the_agent() -> None:
-    child = CHILD.model_copy(update={**POOLED, "taken_over_by": "ann"})
+@pytest.mark.parametrize("more", [{}, {"generation": 3, "grant": GRANT}])
+def test_a_takeover_that_is_not_at_its_safe_point_waits_for_the_agent(more: dict[str, object]) -> None:
+    child = CHILD.model_copy(update={**POOLED, "taken_over_by": "ann", **more})
     found = told(state_at(steps.Step.IMPLEMENT), surroundings.Surroundings(implementation=child))
     assert found.whose_move is waiting.Mover.AGENT
 

@@ -1,11 +1,14 @@
 """What people do to a round, as it is told to it."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from domain import agent, implement, outcomes, pool, refs, round_outcomes, run, work
+from domain import agent, implement, outcomes, pool, refs, round_outcomes, run, words, work
 from domain.implement import Handback, HoldSignal, Step
 from domain.policy import RepositoryPolicy, RetryBudgets
 
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ISSUE = refs.Repository(owner="acme", name="api").issue(12)
 HANDBACK = Handback(by="ann", note="rounded by hand")
 HANDED_BACK = HoldSignal(held=False, handback=HANDBACK)
@@ -41,6 +44,29 @@ def test_a_hold_after_a_handback_does_not_record_it_again() -> None:
         round_outcomes.told(state, HoldSignal(held=held, handback=HANDBACK))
     assert state.handback is None
     assert implement.next_step(state) is Step.LOOK
+
+
+def test_what_a_person_changed_of_protected_paths_is_kept_and_told() -> None:
+    """The next takeover is noted anew: what the agent does until then is not the person's."""
+    state = taken_over()
+    state.generation = 3
+    assert implement.next_step(state) is Step.HAND_OVER
+    round_outcomes.after_hand_over(state, work.HandedOver(head_sha="b" * 40, tree_sha="c" * 40))
+    assert implement.next_step(state) is Step.AWAIT_HANDBACK
+    round_outcomes.told(state, HANDED_BACK)
+    theirs = work.AcceptedCommit(sha="a" * 40, by="ann", files=(work.ProtectedFile(path="CODEOWNERS"),))
+    round_outcomes.after_handback(state, PUSHED.model_copy(update={"accepted": (theirs,)}))
+    assert "ann changed protected paths in commit aaaaaaaaa: CODEOWNERS: leave those" in state.brief.feedback
+    round_outcomes.told(state, TAKEN)
+    assert implement.next_step(state) is Step.HAND_OVER
+    whole = run.State(issue=ISSUE, generation=3)
+    outcomes.after_round(whole, implement.result(state))
+    assert outcomes.round_input(whole).accepted == whole.accepted == (theirs,)
+    assert "By hand:\n\n- ann changed protected paths in commit aaaaaaaaa: CODEOWNERS" in words.pull_body(whole, "")
+
+
+def test_a_round_of_an_older_generation_hands_over_at_once() -> None:
+    assert implement.next_step(taken_over()) is Step.AWAIT_HANDBACK
 
 
 def test_a_second_handback_in_the_same_words_is_recorded_too() -> None:
@@ -104,11 +130,11 @@ def test_a_conversation_that_nobody_of_the_pool_can_continue_is_begun_anew() -> 
     refused = pool.Answer(verdict=pool.Verdict.REFUSE, sentence="no agent runs codex")
     asked = round_outcomes.turn_to_ask_for(state)
     assert asked.backend == "codex"
-    round_outcomes.after_grant(state, asked, refused)
+    round_outcomes.after_grant(state, asked, refused, NOW)
     assert implement.next_step(state) is Step.RESERVE
     again = round_outcomes.turn_to_ask_for(state)
     assert again.backend == ""
-    round_outcomes.after_grant(state, again, refused)
+    round_outcomes.after_grant(state, again, refused, NOW)
     assert state.ending is not None
     assert "no agent runs codex" in state.ending.reason
 
@@ -116,7 +142,7 @@ def test_a_conversation_that_nobody_of_the_pool_can_continue_is_begun_anew() -> 
 def granted(state: implement.State, **given: object) -> implement.State:
     asked = round_outcomes.turn_to_ask_for(state)
     answer = pool.Answer.model_validate({"verdict": "go", "backend": "claude", **given})
-    round_outcomes.after_grant(state, asked, answer)
+    round_outcomes.after_grant(state, asked, answer, NOW)
     return state
 
 
@@ -151,3 +177,40 @@ def test_what_a_run_cost_is_the_sum_of_its_turns_whoever_took_them() -> None:
     whole = run.State(issue=ISSUE, generation=2, cost_usd=1.0)
     outcomes.after_round(whole, implement.result(state))
     assert whole.cost_usd == 1.75
+
+
+def stale() -> implement.State:
+    """It got its host long after it got its turn."""
+    state = taken_over()
+    round_outcomes.told(state, HoldSignal(held=False))
+    granted(state, turn="first#1", begin_within_seconds=600)
+    assert not implement.grant_is_stale(state, NOW + timedelta(seconds=600))
+    assert implement.grant_is_stale(state, NOW + timedelta(seconds=601))
+    state.ask_again = True
+    return state
+
+
+def test_a_grant_that_became_stale_is_asked_for_again_by_its_own_name() -> None:
+    state = stale()
+    assert implement.next_step(state) is Step.RESERVE
+    asked = state.asked
+    granted(state, turn="first#1", begin_within_seconds=600)
+    assert state.asked == asked
+    assert implement.next_step(state) is Step.TURN
+
+
+def test_a_stale_grant_that_nobody_of_the_pool_renews_is_given_back_as_never_begun() -> None:
+    state = stale()
+    asked = round_outcomes.turn_to_ask_for(state)
+    round_outcomes.after_grant(state, asked, pool.Answer(verdict=pool.Verdict.REFUSE, sentence="nobody"), NOW)
+    assert state.turn_end is not None
+    assert (state.turn_end.turn, state.turn_end.began) == ("first#1", False)
+    round_outcomes.after_settlement(state)
+    assert implement.next_step(state) is Step.RESERVE
+    assert round_outcomes.turn_to_ask_for(state).turn != asked.turn
+
+
+def test_an_older_grant_may_begin_whenever_it_likes() -> None:
+    """A fleet of before does not say how long."""
+    state = granted(taken_over())
+    assert not implement.grant_is_stale(state, NOW + timedelta(days=9))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain import agent, budget, pool, refs, roster, turns, waiting_line
+from domain import agent, budget, pool, refs, roster, turn_ends, turns, waiting_line
 from domain.pool import Answer, BeginTurn, EndTurn, Verdict, WaitReason
 from domain.roster import Instance, Pool
 
@@ -26,7 +26,7 @@ def over(asked: BeginTurn, answer: Answer, outcome: str = "finished", **given: o
 
 
 def settle(state: turns.State, ended: EndTurn, cost: float | None = 1.0, at: datetime = NOW) -> pool.Settled:
-    return turns.settle(state, turns.Settlement(ended=ended, cost_usd=cost), at)
+    return turn_ends.settle(state, turn_ends.Settlement(ended=ended, cost_usd=cost), at)
 
 
 def with_agents(*agents: Instance, **given: object) -> turns.State:
@@ -47,6 +47,7 @@ def test_a_fresh_fleet_grants_what_the_run_asks_for() -> None:
         model="opus",
         provider="anthropic",
         reserved_usd=3,
+        begin_within_seconds=600,
     )
 
 
@@ -76,7 +77,7 @@ def test_settling_twice_books_once() -> None:
     state = turns.State()
     answer = turns.begin(state, ask(), NOW)
     settle(state, over(ask(), answer), 2.5)
-    assert not turns.is_news(state, turns.Settlement(ended=over(ask(), answer)))
+    assert not turn_ends.is_news(state, turn_ends.Settlement(ended=over(ask(), answer)))
     settle(state, over(ask(), answer), 2.5)
     assert {t.usd for t in state.book.tallies.values()} == {2.5}
     assert state.leases == ()
@@ -104,7 +105,7 @@ def test_an_unknown_cost_that_a_later_turn_tells_of_is_not_counted_twice() -> No
     answer = turns.begin(state, ask(estimate_usd=4), NOW)
     settle(state, over(ask(), answer, "AgentCrashed"), None)
     again = turns.begin(state, ask(round=2, estimate_usd=4), NOW)
-    turns.settle(state, turns.Settlement(ended=over(ask(), again), cost_usd=3, covers_usd=4), NOW)
+    turn_ends.settle(state, turn_ends.Settlement(ended=over(ask(), again), cost_usd=3, covers_usd=4), NOW)
     assert {(t.usd, t.unknown_usd) for t in state.book.tallies.values()} == {(3.0, 0.0)}
 
 
@@ -256,14 +257,14 @@ def test_lost_turns_are_found_by_the_end_of_their_run_and_by_their_age() -> None
     state = turns.State()
     for number in (1, 2, 3):
         turns.begin(state, ask(number, turn_seconds=60), NOW)
-    assert turns.runs_to_look_at(state, NOW, timedelta(minutes=10)) == ()
+    assert turn_ends.runs_to_look_at(state, NOW, timedelta(minutes=10)) == ()
     later = NOW + timedelta(minutes=10)
-    assert len(turns.runs_to_look_at(state, later, timedelta(minutes=10))) == 3
-    (lost,) = turns.overdue(state, ("issue/acme/api/2",), later)
-    assert (lost.run, lost.outcome, lost.session_cost_usd) == ("issue/acme/api/2", turns.LOST, None)
+    assert len(turn_ends.runs_to_look_at(state, later, timedelta(minutes=10))) == 3
+    (lost,) = turn_ends.overdue(state, ("issue/acme/api/2",), later)
+    assert (lost.run, lost.outcome, lost.session_cost_usd) == ("issue/acme/api/2", pool.LOST, None)
     settle(state, lost, None, later)
     assert [lease.run for lease in state.leases] == ["issue/acme/api/1", "issue/acme/api/3"]
-    assert len(turns.overdue(state, (), NOW + timedelta(hours=2))) == 2
+    assert len(turn_ends.overdue(state, (), NOW + timedelta(hours=2))) == 2
 
 
 def test_the_room_that_is_left_comes_with_the_grant() -> None:

@@ -20,11 +20,13 @@ class Gate:
     """Steps of a script, and the test's side of them."""
 
     place: Path
+    seconds: float = 120
+    """How long the script waits before it gives up."""
 
     @property
     def steps(self) -> list[dict[str, Any]]:
         here = {"run": {"command": f"touch '{self.place}.reached'"}}
-        return [here, {"wait_for_file": {"path": f"{self.place}.open", "seconds": 120}}]
+        return [here, {"wait_for_file": {"path": f"{self.place}.open", "seconds": self.seconds}}]
 
     async def reached(self, seconds: float = 30) -> None:
         await until(lambda: Path(f"{self.place}.reached").exists(), seconds, f"the agent at {self.place.name}")

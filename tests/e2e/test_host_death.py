@@ -1,19 +1,21 @@
-"""An agent host dies with its disk in the middle of a turn: another one goes on with the same conversation and work."""
+"""An agent host dies with its disk at any instant of a turn: another goes on with the same conversation and work."""
 
 import json
+import random
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e import host_death
-from tests.e2e.host_death import AFTER, BEFORE, Host
+from tests.e2e.host_death import REQUESTS, Host
 from tests.e2e.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
-RESUMED_WITHIN = 45.0
-RESPENT_SHARE = 0.05
+MOVED_WITHIN = 45.0
+UNKEPT_SECONDS = 30.0
+"""What a host takes with it: 3 s as a rule, 15 s were seen on a machine whose disk stood still; the limit is 60 s."""
 
 
 @pytest.fixture
@@ -34,34 +36,35 @@ def started() -> Iterator[list[Host]]:
         host.end()
 
 
-async def test_a_killed_host_with_its_disk_is_replaced_by_another_in_the_middle_of_a_turn(
+async def test_a_host_that_is_killed_at_any_instant_of_a_turn_is_replaced_by_another_that_goes_on(
     stack: Stack, started: list[Host]
 ) -> None:
+    seed = host_death.chosen_seed()
+    print(f"HOST_DEATH_SEED={seed}")  # noqa: T201 - shown when the test fails, and with -s
+    chance = random.Random(seed)
     repo = await stack.repository("death", {})
     blocker, occupied = await host_death.keep_busy(stack, repo, "occupied")
     started += [Host(stack, name) for name in ("host-a", "host-b")]
     await host_death.ready(started)
-    work = await host_death.halfway(stack, repo, "middle", started)
+    turn = await host_death.begun(stack, repo, started, chance)
     shown = json.loads((await stack.fettle("hosts", "--json")).stdout)
     listed = {host["id"]: host for host in shown}
     assert len(listed) == 3
-    assert [run["run"] for run in listed[work.host.name]["runs"]] == [work.issue.workflow_id]
-    assert listed[work.host.name]["agents"]["scripted"]["ready"]
-    seconds = await host_death.resumed_elsewhere(stack, work)
-    work.gate.open()
-    merged = await stack.merged(work.issue, seconds=90)
-    respent = host_death.made(stack, work.issue) - BEFORE - AFTER
-    print(  # noqa: T201 - a measurement, shown with -s
-        f"resumed on another host {seconds:.1f} s after the kill, {respent} of {BEFORE} requests made again "
-        f"(a cold restart makes {BEFORE} again)"
-    )
-    assert seconds <= RESUMED_WITHIN
-    assert 0 <= respent <= RESPENT_SHARE * BEFORE
+    assert [run["run"] for run in listed[turn.host.name]["runs"]] == [turn.issue.workflow_id]
+    assert listed[turn.host.name]["agents"]["scripted"]["ready"]
+    loss = await host_death.killed(stack, turn, chance)
+    merged = await stack.merged(turn.issue, seconds=90)
+    respent = host_death.made(stack, turn.issue) - REQUESTS
+    print(f"{loss}, {respent} requests made again")  # noqa: T201 - a measurement, shown with -s
+    assert loss.moved_seconds <= MOVED_WITHIN
+    assert loss.unkept_seconds <= UNKEPT_SECONDS
+    assert 0 <= respent <= loss.unkept_seconds / host_death.PACE[0] + 2
+    assert loss.resumed or respent == loss.made
     assert merged.session is not None
-    assert work.state.session is not None
-    assert merged.session.id == work.state.session.id == work.note.progress.session.id
-    assert host_death.lines(stack, repo) == host_death.expected()
-    await stack.books.check_merged_once(work.issue)
+    assert turn.state.session is not None
+    assert merged.session.id == turn.state.session.id
+    assert host_death.files(stack, repo) == host_death.expected()
+    await stack.books.check_merged_once(turn.issue)
     occupied.open()
     await stack.ended(blocker, seconds=90)
     assert "refs/fettle/" not in stack.books.git(repo, "for-each-ref", "--format=%(refname)")

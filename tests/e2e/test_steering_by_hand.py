@@ -88,6 +88,7 @@ async def test_a_person_works_in_the_worktree_and_hands_it_back(stack: Stack) ->
     worktree = Path(json.loads(taken.stdout)["worktree"])
     assert (worktree / "one.txt").read_text() == "1\n"
     (worktree / "by_hand.txt").write_text("a person was here\n")
+    (worktree / "CODEOWNERS").write_text("* @ann\n")  # which the policy protects from the agent
     again = await stack.fettle("takeover", str(issue))
     assert f"cd {worktree}" in again.stdout, again
     back = await stack.fettle("handback", str(issue), "--note", "wrote by_hand.txt")
@@ -95,6 +96,7 @@ async def test_a_person_works_in_the_worktree_and_hands_it_back(stack: Stack) ->
     await stack.merged(issue)
     assert stack.books.show(repo, "by_hand.txt") == "a person was here"
     assert stack.books.show(repo, "two.txt") == "2"
+    assert stack.books.show(repo, "CODEOWNERS") == "* @ann"
     log = stack.books.git(repo, "log", "--format=%s", "main")
     assert "work of ann" in log
 

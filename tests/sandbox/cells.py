@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
-from sandbox import bubblewrap, landlock, limits, process, trees, unconfined, user_account
+from sandbox import bubblewrap, container, landlock, limits, process, trees, unconfined, user_account
 from sandbox import spec as spec_
 from sandbox.spec import Wall
+from tests.sandbox import engine
 
 NOBODY = 65534
 ACCOUNTS = "61000-61009"
@@ -43,6 +44,8 @@ def attempt(call):
 
 CELLS = [("bubblewrap", "root"), ("bubblewrap", "user"), ("user", "root"), ("none", "root"), ("none", "user")]
 """Level, and who the worker is. The level `user` needs a worker that is root."""
+CONTAINERS = [("container", "root"), ("container", "user")]
+"""As above, with a real engine: `make test-slow` has them, and they are skipped where none starts a container."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,7 @@ def cell(level: str, worker: str, state: Path | None = None) -> Iterator[Cell]:
         if worker == "root":
             pytest.skip("these tests do not run as root, so no worker can be root")
         uid = os.geteuid()
-    python = SYSTEM_PYTHON if uid != os.geteuid() or level == "user" else Path(sys.executable).resolve()
+    python = SYSTEM_PYTHON if uid != os.geteuid() or level in {"user", "container"} else Path(sys.executable).resolve()
     if not python.exists() or (uid == NOBODY and not trees.reachable(LAUNCHER, uid, uid, end=0o4)):
         pytest.skip(f"user {uid} cannot use {python} and {LAUNCHER}")
     with tempfile.TemporaryDirectory(prefix="fettle-cell-") as folder:
@@ -166,10 +169,16 @@ def cell(level: str, worker: str, state: Path | None = None) -> Iterator[Cell]:
             each.mkdir(exist_ok=True, mode=0o700)
             if uid != os.geteuid():
                 os.chown(each, uid, uid)
-        yield Cell(_level(level, root, python), root, uid, places, python)
+        yield Cell(_level(level, root, python, uid), root, uid, places, python)
 
 
-def _level(name: str, root: Path, python: Path) -> spec_.Level:
+def params(*, walled: bool) -> list[Any]:
+    """What a fixture is parametrized with."""
+    found = [pytest.param(each, id="-as-".join(each)) for each in CELLS if not walled or each[0] != "none"]
+    return found + [pytest.param(each, id="-as-".join(each), marks=pytest.mark.slow) for each in CONTAINERS]
+
+
+def _level(name: str, root: Path, python: Path, uid: int) -> spec_.Level:
     if name == "none":
         return unconfined.Unconfined()
     if name == "user":
@@ -177,9 +186,21 @@ def _level(name: str, root: Path, python: Path) -> spec_.Level:
         if made.why_not:
             pytest.skip(made.why_not)
         return made
+    if name == "container":
+        return _container(uid, root)
     if shutil.which("bwrap") is None:
         pytest.skip("bubblewrap is not installed on this machine: its walls are not tested")
-    return dataclasses.replace(bubblewrap.Bubblewrap.on("/usr/bin:/bin"), python=python)
+    level = bubblewrap.Bubblewrap.on("/usr/bin:/bin")
+    return dataclasses.replace(level, python=python, counted=uid == os.geteuid() and level.counted)
+
+
+def _container(uid: int, state: Path) -> spec_.Level:
+    try:
+        image = engine.image(uid)
+    except LookupError as none:
+        pytest.skip(f"NO CONTAINER was started, so the level `container` is NOT TESTED for user {uid}: {none}")
+    made = container.Container.on(image, engine.client(), engine.environment(uid), state)
+    return dataclasses.replace(made, uid=uid, gid=uid)
 
 
 def claims(here: Cell, wall: Wall) -> None:

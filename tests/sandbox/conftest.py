@@ -7,14 +7,14 @@ import pytest
 from tests.sandbox import cells
 
 
-@pytest.fixture(params=cells.CELLS, ids="-as-".join)
+@pytest.fixture(params=cells.params(walled=False))
 def cell(request: pytest.FixtureRequest) -> Iterator[cells.Cell]:
     """Each level, with a worker that is root and one that is not."""
     with cells.cell(*request.param) as made:
         yield made
 
 
-@pytest.fixture(params=[each for each in cells.CELLS if each[0] != "none"], ids="-as-".join)
+@pytest.fixture(params=cells.params(walled=True))
 def walled(request: pytest.FixtureRequest) -> Iterator[cells.Cell]:
     """Each level that keeps a program from anything; `none` claims nothing of the kind."""
     with cells.cell(*request.param) as made:

@@ -1,27 +1,27 @@
-"""The engine's command line, with a client that notes what it is told and runs the program itself; and the real thing
-where there is an engine."""
+"""The engine's command line, with a client that notes what it is told and runs the program itself."""
 
 import dataclasses
 import json
 import os
-import shutil
-import subprocess
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from domain import errors
-from sandbox import container, process
+from sandbox import container, proc, process
 from sandbox import spec as spec_
-from tests.sandbox import cells
+from sandbox.spec import Wall
 
 CLIENT = f"""#!{sys.executable} -IS
 import json, os, sys
 with open(os.environ["HOME"] + "/told", "a") as file:
     file.write(json.dumps({{"argv": sys.argv[1:], "env": dict(os.environ)}}) + "\\n")
+if sys.argv[1] == "ps":
+    print("one\\ntwo")
 if sys.argv[1] == "run":
-    inner = sys.argv[sys.argv.index("image") + 1:]
+    inner = [sys.argv[sys.argv.index("--entrypoint") + 1], *sys.argv[sys.argv.index("image") + 1:]]
     os.execvp(inner[0], inner)
 """
 
@@ -32,7 +32,7 @@ def engine(folder: Path) -> container.Container:
     (client / "podman").write_text(CLIENT)
     (client / "podman").chmod(0o755)
     host = {"PATH": f"{client}:{os.environ['PATH']}", "HOME": str(client), "ANTHROPIC_API_KEY": "k-of-the-host"}
-    return container.Container.on("image", "podman", host, (folder / "tools",))
+    return container.Container.on("image", "podman", host, folder, (folder / "tools",))
 
 
 def spec(folder: Path, level: spec_.Level, *argv: str) -> process.Spec:
@@ -51,13 +51,14 @@ async def test_the_container_is_closed_and_no_value_stands_in_arguments(tmp_path
     wanted = spec(tmp_path, engine(tmp_path), "echo", "hello")
     done = await process.capture(wanted, seconds=20)
     assert done.stdout == b"hello\n"
-    run, removal = told(tmp_path)
+    run, asking, removal = told(tmp_path)
     argv = run["argv"]
     assert isinstance(argv, list)
     text = " ".join(argv)
     for each in ("--network none", "--read-only", "--cap-drop ALL", "--security-opt no-new-privileges", "--init"):
         assert each in text
     assert "--pids-limit 2048 --memory 8192m" in text
+    assert "--ulimit nofile=4096:4096" in text
     assert f"--user {os.getuid()}:{os.getgid()}" in text
     mounts = [argv[place + 1] for place, each in enumerate(argv) if each == "--mount"]
     writable = [each for each in mounts if not each.endswith(",readonly")]
@@ -68,6 +69,7 @@ async def test_the_container_is_closed_and_no_value_stands_in_arguments(tmp_path
     assert "k-of-the-host" not in json.dumps(run)
     assert "--env MODEL_KEY --env CI" in text
     name = argv[argv.index("--name") + 1]
+    assert asking["argv"] == ["inspect", "--format", "{{.State.OOMKilled}}", name]
     assert removal["argv"] == ["rm", "--force", name]
 
 
@@ -75,42 +77,71 @@ async def test_a_container_is_removed_when_its_client_had_to_be_killed(tmp_path:
     wanted = spec(tmp_path, engine(tmp_path), "sh", "-c", "trap '' TERM; sleep 60")
     done = await process.capture(wanted, seconds=0.5)
     assert done.timed_out
+    run, _, removal = told(tmp_path)
+    argv = run["argv"]
+    assert isinstance(argv, list)
+    assert removal["argv"] == ["rm", "--force", argv[argv.index("--name") + 1]]
+
+
+async def test_a_container_is_removed_when_its_launcher_was_killed(tmp_path: Path) -> None:
+    started = await process.ConfinedProcess.start(spec(tmp_path, engine(tmp_path), "sh", "-c", "echo up; sleep 60"))
+    async for line in started.lines():
+        assert line == b"up"
+        break
+    assert started.launcher is not None
+    assert proc.send(started.launcher, signal.SIGKILL)
+    assert (await started.close()).signal == signal.SIGKILL
     run, removal = told(tmp_path)
     argv = run["argv"]
     assert isinstance(argv, list)
     assert removal["argv"] == ["rm", "--force", argv[argv.index("--name") + 1]]
 
 
+def test_what_an_earlier_worker_of_the_same_host_left_is_removed(tmp_path: Path) -> None:
+    level = engine(tmp_path)
+    level.remove_leftovers()
+    asking, removal = told(tmp_path)
+    assert asking["argv"] == ["ps", "--all", "--quiet", "--filter", f"label=fettle.host={level.owner}"]
+    assert removal["argv"] == ["rm", "--force", "one", "two"]
+    assert f"fettle.host={level.owner}" in level.plan(spec(tmp_path, level, "true")).argv
+    other = container.Container.on("image", level.program, dict(os.environ), tmp_path / "another")
+    assert other.owner != level.owner
+
+
+def test_an_engine_that_is_a_service_does_not_claim_what_it_hides(tmp_path: Path) -> None:
+    client = tmp_path / "docker"
+    client.write_text("#!/bin/sh\n")
+    client.chmod(0o755)
+    assert Wall.FILES not in container.Container.on("image", "docker", {"PATH": str(tmp_path)}, tmp_path).walls
+    level = engine(tmp_path)
+    assert level.walls == frozenset(Wall)
+    remote = {"PATH": str(Path(level.program).parent), "CONTAINER_HOST": "ssh://elsewhere"}
+    assert Wall.FILES not in container.Container.on("image", "podman", remote, tmp_path).walls
+
+
+async def test_a_user_of_podman_stays_the_same_user_inside(tmp_path: Path) -> None:
+    level = dataclasses.replace(engine(tmp_path), uid=1234, gid=1234)
+    argv = level.plan(spec(tmp_path, level, "true")).argv
+    place = argv.index("--user")
+    assert argv[place : place + 4] == ("--user", "1234:1234", "--userns", "keep-id")
+
+
 async def test_an_agents_own_image_goes_before_the_hosts(tmp_path: Path) -> None:
     level = engine(tmp_path)
     launch = level.plan(dataclasses.replace(spec(tmp_path, level, "agent"), image="image-of-the-agent"))
-    assert launch.argv[-2:] == ("image-of-the-agent", "agent")
+    assert launch.argv[launch.argv.index("--entrypoint") + 2] == "image-of-the-agent"
 
 
 async def test_the_way_out_is_one_socket(tmp_path: Path) -> None:
     level = engine(tmp_path)
     launch = level.plan(dataclasses.replace(spec(tmp_path, level, "agent"), network=tmp_path / "proxy.sock"))
     assert f"type=bind,source={tmp_path / 'proxy.sock'},target={spec_.WAY_OUT}" in launch.argv
-    assert launch.argv[launch.argv.index("image") + 1 :][:2] == ("python3", "-I")
+    entry = launch.argv[launch.argv.index("--entrypoint") + 1 :]
+    assert (entry[:4], Path(entry[4]).name) == (("python3", "image", "-I", "-S"), "bridge.py")
     assert launch.argv[-2:] == ("--", "agent")
 
 
 async def test_without_an_image_nothing_starts(tmp_path: Path) -> None:
-    level = container.Container.on("", "", {"PATH": str(engine(tmp_path).program.rpartition("/")[0])})
+    level = container.Container.on("", "", {"PATH": str(engine(tmp_path).program.rpartition("/")[0])}, tmp_path)
     with pytest.raises(errors.AgentUnavailable, match="set FETTLE_SANDBOX_IMAGE"):
         await process.capture(spec(tmp_path, level, "true"), seconds=5)
-
-
-def test_a_real_engine_confines() -> None:
-    """Needs an engine that answers, and an image named by the variable."""
-    image = os.environ.get("FETTLE_TEST_IMAGE", "")
-    client = next((path for name in container.ENGINES if (path := shutil.which(name))), None)
-    if client is None or not image or subprocess.run([client, "info"], capture_output=True).returncode != 0:
-        pytest.skip("no container engine answers here, or FETTLE_TEST_IMAGE names no image: the level is not tested")
-    level = container.Container.on(image, client, dict(os.environ))
-    with cells.cell("none", "root" if os.geteuid() == 0 else "user") as made:
-        here = dataclasses.replace(made, level=level, python=Path("python3"))
-        code = "import os; print(os.path.exists('/etc/hostname'), len([p for p in os.listdir('/proc') if p.isdigit()]))"
-        done = cells.execute_as(os.geteuid(), here.script(code), 60)
-        assert done.status.exit_code == 0, done.stderr
-        assert int(done.stdout.split()[1]) < 10

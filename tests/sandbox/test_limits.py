@@ -2,11 +2,14 @@
 that is not. Every level holds these limits, with the kernel's help where there is some."""
 
 import asyncio
+import dataclasses
 import time
+from pathlib import Path
 
 import pytest
 
-from sandbox import limits
+from sandbox import bubblewrap, limits
+from sandbox.spec import Wall
 from tests.sandbox import cells
 
 pytestmark = pytest.mark.slow
@@ -55,13 +58,16 @@ import os, time
 for _ in range(6):
     if os.fork() == 0:
         held = bytearray(b"x" * (100 << 20)); time.sleep(15); os._exit(0)
-print(os.WTERMSIG(os.wait()[1]))
+print(os.WTERMSIG(os.wait()[1]), flush=True)
 os._exit(0)
 """
     done = await cell.run(code, rlimits=cells.SMALL.model_copy(update={"processes": 200}))
     assert done.stdout in {"9\n", ""}
-    assert "256 MiB" in done.status.exceeded
-    assert "256 MiB" in done.stderr
+    if cell.level.name == "container" and not done.status.exceeded:  # not every engine tells of it
+        assert done.stdout == "9\n"
+    else:
+        assert "256 MiB" in done.status.exceeded
+        assert "256 MiB" in done.stderr
     assert cell.survivors() == []
 
 
@@ -93,14 +99,136 @@ async def test_memory_that_is_shared_or_in_files_is_counted_too(cell: cells.Cell
     assert cell.survivors() == []
 
 
-async def test_files_without_a_name_do_not_fill_the_disk(cell: cells.Cell) -> None:
-    """A walk through the directories does not see them."""
+HELD_BY_THE_KERNEL = {
+    "in segments of System V": """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+def attack():
+    for size in range(16, 800, 16):
+        number = libc.shmget(0, 16 << 20, 0o1600)
+        if number < 0: return ctypes.get_errno()
+        libc.shmat.restype = ctypes.c_void_p
+        place = libc.shmat(number, None, 0)
+        ctypes.memset(place, 1, 16 << 20)
+        libc.shmdt(ctypes.c_void_p(place))
+        print(size, flush=True)
+""",
+    "in messages of System V": """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+word = (8).to_bytes(8, "little") + b"x" * 8000
+def attack():
+    for number in range(60000):
+        if number % 2 == 0 and (queue := libc.msgget(0, 0o1600)) < 0: return ctypes.get_errno()
+        libc.msgsnd(queue, word, 8000, 0o4000)
+        if number % 2048 == 0: print(number >> 7, flush=True)
+""",
+    "in semaphores of System V": """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+def attack():
+    for number in range(2000):
+        if libc.semget(0, 32000, 0o1600) < 0: return ctypes.get_errno()
+        print(number * 2, flush=True)
+""",
+    "in Unix sockets": """
+import resource, socket
+def attack():
+    held = []
+    for number in range(2000):
+        held.append(socket.socketpair()); a = held[-1][0]; a.setblocking(False)
+        a.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 << 20)
+        sent = 0
+        try:
+            while sent < 8 << 20: sent += a.send(b"x" * 16384)
+        except OSError: pass
+        if number % 64 == 0: print(number, flush=True)
+""",
+    "in pipes": """
+import os
+def attack():
+    held, left = [], 4
+    for child in range(24):
+        if os.fork() == 0: break
+    else: time.sleep(15)
+    for number in range(2000):
+        held.append(os.pipe()); os.set_blocking(held[-1][1], False)
+        try:
+            while True: os.write(held[-1][1], b"x" * 4096)
+        except OSError: pass
+    print(number, flush=True); time.sleep(15)
+""",
+}
+
+
+@pytest.mark.parametrize("kind", HELD_BY_THE_KERNEL)
+async def test_memory_that_only_the_kernel_holds_is_no_way_around_the_limit(cell: cells.Cell, kind: str) -> None:
+    """No process maps it and none has it open as a file: refused by the filter, told by its number, or counted by the
+    kernel."""
+    cells.claims(cell, Wall.MEMORY)
+    code = f"import time\n{HELD_BY_THE_KERNEL[kind]}\nnumber = attack()\nprint('refused', number, flush=True)"
+    code += "\nif not number: time.sleep(15)"
+    done = await cell.run(code, seconds=13, rlimits=cells.SMALL.model_copy(update={"open_files": 4096}))
+    refused = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("refused")]
+    assert "256 MiB" in done.status.exceeded or refused in (["22"], ["38"]), done
+    assert cell.survivors() == []
+
+
+async def test_what_databases_and_programs_with_many_sockets_need_is_left(cell: cells.Cell) -> None:
+    """PostgreSQL's lock is a small segment of System V, and its memory is of another kind."""
     code = """
-import os, time
+import ctypes, json, mmap, socket
+libc = ctypes.CDLL(None, use_errno=True)
+number = libc.shmget(0, 56, 0o1600)
+libc.shmat.restype = ctypes.c_void_p
+place = libc.shmat(number, None, 0)
+ctypes.memset(place, 1, 56)
+libc.shmctl(number, 0, None)
+mmap.mmap(-1, 64 << 20).write(b"x" * (32 << 20))
+held = [socket.socketpair() for _ in range(200)]
+held[0][0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+held[0][0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+print(json.dumps([number >= 0, len(held)]))
+"""
+    done = await cell.run(code, rlimits=cells.SMALL.model_copy(update={"open_files": 4096}))
+    assert done.json == [True, 200], done.stderr
+    assert done.status.exceeded == ""
+
+
+@pytest.mark.parametrize("worker", ["root", "user"])
+async def test_a_database_is_made_where_system_v_is_refused(worker: str) -> None:
+    """Its server takes a small segment as a lock each time."""
+    program = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))), None)
+    if program is None:
+        pytest.skip("NO PostgreSQL server binaries on this machine")
+    with cells.cell("bubblewrap", worker) as made:
+        assert isinstance(made.level, bubblewrap.Bubblewrap)
+        here = dataclasses.replace(made, level=dataclasses.replace(made.level, counted=False))
+        words = (str(program), "--no-sync", "--auth=trust", "--username=agent", "--pgdata=database")
+        done = await here.execute(here.spec(words, rlimits=limits.ProcessLimits()), seconds=50)
+        assert done.status.exit_code == 0, done.stderr
+        assert (here.places.work / "database" / "PG_VERSION").exists()
+
+
+NAMELESS = {
+    "open": "held.append(file)",
+    "mapped": "held.append(mmap.mmap(file.fileno(), 3 << 20)); file.close()",
+    "mapped in part": "held.append(mmap.mmap(file.fileno(), 4096)); file.close()",
+}
+
+
+@pytest.mark.parametrize("kind", NAMELESS)
+async def test_files_without_a_name_do_not_fill_the_disk(cell: cells.Cell, kind: str) -> None:
+    """A walk through the directories does not see them."""
+    if kind == "mapped in part" and cell.worker != 0:
+        pytest.skip("the kernel tells root alone how large a file is that is only mapped: docs/sandbox.md says so")
+    code = f"""
+import mmap, os, time
 held = []
 for _ in range(30):
-    held.append(open("file", "wb", buffering=0)); os.unlink("file")
-    held[-1].write(b"x" * (3 << 20))
+    file = open("file", "w+b", buffering=0); os.unlink("file")
+    file.write(b"x" * (3 << 20))
+    {NAMELESS[kind]}
     time.sleep(0.02)
 time.sleep(15)
 """
@@ -175,10 +303,15 @@ if sys.argv[2] == "stays": time.sleep(60)
 """
 
 
+def _started(cell: cells.Cell) -> float:
+    """Seconds after which a program is at work: an engine takes its time on a busy machine."""
+    return 8 if cell.level.name == "container" else 1.5
+
+
 @pytest.mark.parametrize("end", ["ends", "stays"])
 async def test_nothing_outlives_the_run(cell: cells.Cell, end: str) -> None:
     """A daemon of its own session that ignores every signal, after a normal end and after a cancel."""
-    done = await cell.run(SURVIVOR, end, seconds=1.5)
+    done = await cell.run(SURVIVOR, end, seconds=25 if end == "ends" else _started(cell))
     assert done.timed_out == (end == "stays")
     assert cell.survivors() == []
     assert done.status.left == 0
@@ -198,7 +331,7 @@ time.sleep(0.3)
 open("saved", "w").write(str(len(heard)))
 os._exit(3)
 """
-    done = await cell.run(code, seconds=1.5, grace_seconds=10)
+    done = await cell.run(code, seconds=_started(cell), grace_seconds=10)
     assert (done.timed_out, done.status.exit_code, done.status.stopped) == (True, 3, True)
     assert (cell.places.work / "saved").read_text() == "1"
 

@@ -55,6 +55,30 @@ def test_a_stopped_program_is_found_below_its_wrappers_and_a_stopped_job_of_it_i
     assert proc.parent(wrapper.pid) == 0
 
 
+def test_a_stopped_program_is_found_below_an_engines_monitor_and_not_below_its_client() -> None:
+    """podman's client has no children; its monitor, younger than it, has the container."""
+    monitor = "open('/proc/self/comm', 'w').write('conmon'); import subprocess; subprocess.run(['sleep', '61'])"
+    script = f'sleep 60 & sleep 0.1; {sys.executable} -S -c "{monitor}" & echo $! ; wait'
+    launcher = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True)
+    try:
+        assert launcher.stdout
+        below = proc.identity(int(launcher.stdout.readline()))
+        assert below is not None
+        until = time.monotonic() + 10
+        while not (found := proc.tree(below.pid)):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert proc.stopped_under(launcher.pid) is None
+        os.kill(found[0].pid, signal.SIGSTOP)
+        _until_state(found[0].pid, "T")
+        assert proc.stopped_under(launcher.pid) == found[0]
+    finally:
+        for each in proc.tree(launcher.pid):
+            proc.send(each, signal.SIGKILL)
+        launcher.kill()
+        launcher.communicate(timeout=20)
+
+
 def _until_state(pid: int, state: str) -> None:
     until = time.monotonic() + 10
     while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != state:

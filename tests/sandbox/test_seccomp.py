@@ -24,6 +24,7 @@ def test_the_numbers_are_those_of_the_kernels_table(machine: str) -> None:
     found = dict(re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", table.read_text()))
     column = list(TABLES).index(machine)
     known = {**seccomp._REFUSED, **seccomp._ABSENT, "clone": seccomp._CLONE, "clone3": seccomp._CLONE3}
+    known |= {"shmget": seccomp._SHMGET, "setsockopt": seccomp._SETSOCKOPT, **seccomp._OTHER_SYSTEM_V}
     known |= {"unshare": seccomp._UNSHARE, "ioctl": seccomp._IOCTL, "socket": seccomp._SOCKET}
     wrong = {name: (pair[column], found.get(name)) for name, pair in known.items() if name in found}
     assert {name: pair for name, pair in wrong.items() if str(pair[0]) != pair[1]} == {}
@@ -32,8 +33,11 @@ def test_the_numbers_are_those_of_the_kernels_table(machine: str) -> None:
 
 @pytest.mark.parametrize("machine", TABLES)
 @pytest.mark.parametrize("unix_sockets", [True, False])
-def test_every_jump_lands_inside_and_the_last_word_is_to_allow(machine: str, unix_sockets: bool) -> None:
-    code = seccomp.program(machine=machine, unix_sockets=unix_sockets)
+@pytest.mark.parametrize("segment", [None, 0, seccomp.SMALL_SEGMENT])
+def test_every_jump_lands_inside_and_the_last_word_is_to_allow(
+    machine: str, unix_sockets: bool, segment: int | None
+) -> None:
+    code = seccomp.program(machine=machine, unix_sockets=unix_sockets, segment=segment)
     instructions = list(struct.iter_unpack("<HBBI", code))
     assert len(instructions) < 4096
     for place, (operation, true, false, _) in enumerate(instructions):

@@ -40,7 +40,9 @@ print(json.dumps({"said": said, "cwd": os.getcwd()}))
 async def test_only_the_given_environment_is_there(cell: cells.Cell) -> None:
     done = await cell.run("import json, os; print(json.dumps(dict(os.environ)))", env={"OWN": "ä 'quoted' \n two"})
     assert done.json.pop("OWN") == "ä 'quoted' \n two"
-    assert done.json.keys() - {"PWD", "SHLVL", "_", "LC_CTYPE", "OLDPWD"} == {"PATH", "HOME", "TMPDIR", "LANG", "OWN"}
+    engines = {"container", "HOSTNAME", "TERM"} if cell.level.name == "container" else set()
+    shells = {"PWD", "SHLVL", "_", "LC_CTYPE", "OLDPWD"}
+    assert done.json.keys() - shells - engines == {"PATH", "HOME", "TMPDIR", "LANG", "OWN"}
 
 
 async def test_no_descriptor_of_ours_is_inherited(cell: cells.Cell) -> None:
@@ -130,7 +132,8 @@ def names(place):
 secret, files, folders = json.loads(sys.argv[2])
 ways = [secret, os.getcwd() + "/../../operator/.ssh/id_ed25519", "/proc/1/root" + secret, "/proc/self/root" + secret]
 os.symlink(secret, "link")
-print(json.dumps({"secret": [way for way in (*ways, "link") if read(way)], "files": [f for f in files if read(f)],
+print(json.dumps({"secret": [way for way in (*ways, "link") if read(way)],
+    "files": {f: read(f) for f in files if read(f)},
     "names": {folder: names(folder) for folder in folders if names(folder)}}))
 """
     )
@@ -144,8 +147,11 @@ print(json.dumps({"secret": [way for way in (*ways, "link") if read(way)], "file
     ]
     folders = ["/root", "/home", str(walled.root), "/var/log", "/opt", "/srv", "/mnt"]
     done = await walled.run(code, json.dumps([str(key), files, folders]))
-    assert (done.json["secret"], done.json["files"]) == ([], [])
-    names = done.json["names"]
+    found = done.json
+    if walled.level.name == "container":  # an engine gives a container a name of its own in that file
+        assert found["files"].pop("/etc/hostname").strip() == "sandbox"
+    assert (found["secret"], found["files"]) == ([], {})
+    names = found["names"]
     assert "operator" not in names.pop(str(walled.root), [])
     assert names == {}
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from domain import agent, ledger, refs
+from domain import agent, ledger, pool, refs
 from domain.pool import EndTurn
 from store import engine
 
@@ -119,3 +119,39 @@ async def test_experience_is_of_the_repository_or_else_of_all(store: engine.Stor
 async def test_a_word_that_a_database_refuses_does_not_lose_the_line(store: engine.Store, words: str) -> None:
     await store.ledger.record(turn("t1", 1, version=words, outcome=words), NOW)
     assert len(await store.ledger.of_run("issue/Acme/API/1")) == 1
+
+
+def lost(name: str) -> EndTurn:
+    return turn(name, None, outcome=pool.LOST, session_id="", reserved_usd=3.0)
+
+
+async def test_the_real_end_of_a_turn_takes_the_place_of_the_line_that_called_it_lost(store: engine.Store) -> None:
+    """What it added to its session is counted as if it had never been lost."""
+    await store.ledger.record(turn("t1", 1), NOW)
+    await store.ledger.record(lost("t2"), NOW)
+    real = await store.ledger.record(turn("t2", 2.5, outcome="finished"), NOW + timedelta(hours=1))
+    assert (real.raw_usd, real.usd, real.covers_usd, real.outcome) == (2.5, 1.5, 0, "finished")
+    assert (await store.ledger.record(turn("t3", 3), NOW + timedelta(hours=2))).usd == 0.5
+    (total,) = await store.ledger.sums(ledger.By.REPO, since=LONG_AGO)
+    assert (total.turns, total.usd, total.unknown_turns, total.reserved_for_unknown_usd) == (3, 3, 0, 0)
+
+
+async def test_a_turn_that_has_ended_is_never_called_lost(store: engine.Store) -> None:
+    real = await store.ledger.record(turn("t1", 1, outcome="finished"), NOW)
+    assert await store.ledger.record(lost("t1"), NOW) == real
+    assert await store.ledger.of_run(real.run) == [real]
+
+
+async def test_only_a_line_that_calls_a_turn_lost_can_be_withdrawn(store: engine.Store) -> None:
+    await store.ledger.record(lost("t1"), NOW)
+    real = await store.ledger.record(turn("t2", 1, outcome="finished"), NOW)
+    for name in ("t1", "t2", "t3"):
+        await store.ledger.withdraw_lost(name)
+    assert await store.ledger.of_run(real.run) == [real]
+
+
+async def test_costs_add_up_by_kind(store: engine.Store) -> None:
+    for number, kind in enumerate(("dev", "review", "triage", "review")):
+        await store.ledger.record(turn(f"t{number}", 1, session_id=f"s{number}", type=kind), NOW)
+    sums = await store.ledger.sums(ledger.By.KIND, since=LONG_AGO)
+    assert [(s.key, s.turns) for s in sums] == [("review", 2), ("dev", 1), ("triage", 1)]

@@ -95,9 +95,19 @@ class HostActivities:
             parents, tree = (at, base), {**tree, **forge.commits[base].tree}
         self._host.worktrees[request.run] = forge.commit(parents, {**tree, **files})
 
+    @activity.defn(name=wire.SURVEY_WORKTREE)
+    async def survey_worktree(self, request: work.SurveyWorktree) -> work.HandedOver:
+        world, issue = self._outside.of_run(request.run)
+        async with world.call(wire.SURVEY_WORKTREE, issue):
+            if world.unreadable:
+                raise errors.UnsafeWork("the worktree cannot be read")
+            head = self._host.worktrees[request.run]
+            return work.HandedOver(head_sha=head, tree_sha=head)
+
     @activity.defn(name=wire.INTEGRATE_WORK)
     async def integrate_work(self, request: work.IntegrateWork) -> work.Integration:
         world, issue = self._outside.of_run(request.run)
+        world.integrations.append(request)
         async with world.call(wire.INTEGRATE_WORK, issue):
             forge, head = world.forge, self._host.worktrees[request.run]
             base = forge.merge_base(forge.branches[request.base_branch], head)
@@ -112,12 +122,17 @@ class HostActivities:
                 forge.branches[request.branch] = head
                 await world.write("pushed", request.run)
             changed = forge.changed(base, head)
+            protected = tuple(work.ProtectedFile(path=path) for path in sorted(changed) if path.startswith(".github/"))
+            theirs = request.person and request.handed_over and request.handed_over.head_sha
             return work.Integration(
                 outcome=work.IntegrationOutcome.PUSHED,
                 head_sha=head,
                 base_sha=base,
                 files=tuple(sorted(changed)),
                 added_lines=len(changed),
+                accepted=(work.AcceptedCommit(sha=head, by=request.person, files=protected),)
+                if theirs and protected
+                else (),
             )
 
     @activity.defn(name=wire.VERIFY_COMMIT)

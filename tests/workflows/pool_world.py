@@ -14,7 +14,7 @@ from temporalio.service import RPCError
 
 from activities import admission, edge
 from activities.pool import PoolActivities, start_fleet
-from domain import budget, pool, refs, roster, turns, wire
+from domain import budget, pool, refs, roster, turn_ends, turns, wire
 from store import engine
 from tests.workflows import turn_taker
 from tests.workflows.runs import eventually
@@ -63,7 +63,7 @@ class Fleet:
         return answer
 
     async def settle(self, ended: pool.EndTurn, cost: float | None) -> pool.Settled:
-        settlement = turns.Settlement(ended=ended, cost_usd=cost)
+        settlement = turn_ends.Settlement(ended=ended, cost_usd=cost)
         settled: pool.Settled = await self.handle.execute_update(wire.SETTLE_TURN, settlement, result_type=pool.Settled)
         return settled
 
@@ -125,8 +125,8 @@ class Taker:
 
 
 @asynccontextmanager
-async def running(temporal: client.Client, folder: Path) -> AsyncIterator[Fleet]:
-    """A control worker with the fleet, the takers and their activities."""
+async def running(temporal: client.Client, folder: Path, *more: type) -> AsyncIterator[Fleet]:
+    """A control worker with the fleet, the takers, `more` workflows, and their activities."""
     async with AsyncExitStack() as stack:
         store = await engine.open_store(f"sqlite:///{folder}/fettle.db")
         stack.push_async_callback(store.aclose)
@@ -134,7 +134,7 @@ async def running(temporal: client.Client, folder: Path) -> AsyncIterator[Fleet]
         control = worker.Worker(
             temporal,
             task_queue=wire.CONTROL_QUEUE,
-            workflows=[FleetWorkflow, turn_taker.TurnTaker],
+            workflows=[FleetWorkflow, turn_taker.TurnTaker, *more],
             activities=[activities.begin_turn, activities.end_turn, doors.find_ended_runs],
             workflow_runner=topology.runner(),
             interceptors=[edge.ErrorTranslation()],

@@ -12,7 +12,7 @@ from typing import Final
 
 from temporalio.testing import WorkflowEnvironment
 
-from domain import agent, errors, implement, refs, run, wire
+from domain import agent, errors, implement, pool, refs, run, turns, wire
 from domain.policy import ApprovalMode, RepositoryPolicy
 from tests.workflows import installation, record
 from tests.workflows.installation import Installation
@@ -82,6 +82,26 @@ async def taken_over(fettle: Installation) -> Recorded:
     return _of(started)
 
 
+async def judgement_paid(fettle: Installation) -> Recorded:
+    """The fleet writes the end that an agent host has told it, and books it."""
+    world = fettle.world("totals")
+    await (await _started(fettle, world)).ended()
+    fleet = fettle.temporal.get_workflow_handle(refs.FLEET_WORKFLOW_ID)
+    asked = pool.BeginTurn(
+        run="issue/acme/judged/1", repo=world.repo, issue=1, type="review", judgement=True, backend="claude"
+    )
+    granted = await fleet.execute_update(wire.TAKE_TURN, asked, result_type=pool.Answer)
+    ended = pool.EndTurn.failed(asked, granted, error_type=agent.Outcome.FINISHED, session_cost_usd=0.3)
+    await fleet.execute_update(wire.TELL_END, ended)
+
+    async def look() -> turns.State:
+        state: turns.State = await fleet.query(wire.TURNS, result_type=turns.State)
+        return state
+
+    await eventually(look, lambda s: not s.unwritten and not s.leases)
+    return {"fleet": refs.FLEET_WORKFLOW_ID}
+
+
 async def _theirs(started: Run) -> None:
     async def look() -> implement.State:
         state: implement.State = await started.child.query(wire.SNAPSHOT, result_type=implement.State)
@@ -92,7 +112,7 @@ async def _theirs(started: Run) -> None:
 
 SCENARIOS: Final[Mapping[str, Callable[[Installation], Awaitable[Recorded]]]] = {
     scenario.__name__.replace("_", "-"): scenario
-    for scenario in (reserved_turns, action_answered, quota_waited_for, taken_over)
+    for scenario in (reserved_turns, action_answered, quota_waited_for, taken_over, judgement_paid)
 }
 
 

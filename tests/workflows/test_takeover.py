@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from domain import errors, implement, run, wire
+from domain import errors, implement, run, wire, work
 from domain.policy import ApprovalMode
 from tests.workflows.installation import Installation
 from tests.workflows.runs import Run, eventually
@@ -27,14 +27,12 @@ async def at_safe_point(started: Run) -> implement.State:
     return await eventually(lambda: round_of(started), lambda s: s.theirs)
 
 
-def work_by_hand(world: World, started: Run) -> str:
+def work_by_hand(world: World, started: Run, path: str = "by_hand.py") -> str:
     """What a person does in the worktree: a commit of their own."""
     host = world.host_of(started.issue.workflow_id)
     assert host is not None
     at = host.worktrees[started.issue.workflow_id]
-    host.worktrees[started.issue.workflow_id] = world.forge.commit(
-        (at,), {**world.forge.commits[at].tree, "by_hand.py": "1"}
-    )
+    host.worktrees[started.issue.workflow_id] = world.forge.commit((at,), {**world.forge.commits[at].tree, path: "1"})
     return host.worktrees[started.issue.workflow_id]
 
 
@@ -178,3 +176,49 @@ async def test_a_hold_after_a_handback_gives_nobody_elses_work_a_persons_name(
     await started.release()
     assert (await started.ended()).phase is run.Phase.DONE
     assert len(world.turn_requests) == 2
+
+
+CI = ".github/workflows/ci.yml"
+
+
+async def changed_by_hand(fettle: Installation, world: World) -> tuple[Run, str]:
+    """A run whose person has changed what the policy protects and handed it back, held before its agent goes on."""
+    stop = world.stop(wire.RUN_AGENT)
+    started = await fettle.start(world.issue(1))
+    await stop.reached.wait()
+    await taken(started)
+    stop.open.set()
+    await at_safe_point(started)
+    sha = work_by_hand(world, started, CI)
+    await handed_back(started)
+    return started, sha
+
+
+async def test_a_persons_commit_stays_accepted_for_the_rest_of_the_run(fettle: Installation, world: World) -> None:
+    """Also in a later round, and the record names the person."""
+    world.mode = ApprovalMode.REVIEW_MERGE
+    started, sha = await changed_by_hand(fettle, world)
+    head = await started.at_gate()
+    record, *later = world.integrations
+    assert (record.person, record.accepted) == ("ann", ())
+    assert record.handed_over is not None
+    assert record.handed_over.head_sha not in {"", sha}
+    [accepted] = (await started.state()).accepted
+    assert (accepted.sha, accepted.by, [each.path for each in accepted.files]) == (sha, "ann", [CI])
+    brief = world.turn_requests[-1].brief
+    assert brief is not None
+    assert "ann changed protected paths" in brief.feedback
+    assert later
+    await started.update(wire.EDIT, run.Edit(by="ann", prompt="and a test"))
+    await started.until(lambda s: s.change is not None and s.change.head_sha != head)
+    assert all((each.person, each.handed_over, each.accepted) == ("", None, (accepted,)) for each in later)
+    assert world.integrations[-1].accepted == (accepted,)
+
+
+async def test_a_worktree_that_cannot_be_read_is_handed_over_all_the_same(fettle: Installation, world: World) -> None:
+    """What the agent left is not known then, so no change of a protected path is taken for the person's."""
+    world.unreadable = True
+    started, _ = await changed_by_hand(fettle, world)
+    assert (await started.ended()).accepted == ()
+    assert world.integrations[0].person == "ann"
+    assert world.integrations[0].handed_over == work.HandedOver()

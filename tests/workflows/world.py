@@ -101,6 +101,9 @@ class World:
         self.calls: list[tuple[str, str]] = []
         self.effects: list[Effect] = []
         self.turn_requests: list[agent.TurnRequest] = []
+        self.integrations: list[work.IntegrateWork] = []
+        self.unreadable = False
+        """What an agent left cannot be noted."""
         self.inside = 0
         """Activities that are running."""
         self.live: set[str] = set()

@@ -321,7 +321,7 @@ SERVER = agent.McpServer(name="desk", command="desk", args=("-v",), env={"K": "v
 
 def test_a_server_of_the_policy_is_the_only_one(tmp_path: Path) -> None:
     command = BACKEND.command(REQUEST.model_copy(update={"mcp_servers": (SERVER,)}), tmp_path)
-    assert json.loads(flag(command, "--mcp-config")) == {
+    assert json.loads(Path(flag(command, "--mcp-config")).read_text()) == {
         "mcpServers": {"desk": {"command": "desk", "args": ["-v"], "env": {"K": "v"}}}
     }
     assert "--strict-mcp-config" in command.argv

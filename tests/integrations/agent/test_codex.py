@@ -172,7 +172,8 @@ def test_the_configuration_is_toml_whatever_the_values_are(tmp_path: Path) -> No
     server = agent.McpServer(name="desk", command='a "b"\\c', args=("-x", "ünï\n😀"), env={"K E Y": "v=\x7f"})
     update = {"mcp_servers": (server,), "trust_repository_settings": True, "worktree": '/w/"odd".name'}
     found = configuration(BACKEND.command(REQUEST.model_copy(update=update), tmp_path))
-    assert found["mcp_servers"]["desk"] == {
+    servers = tomllib.loads((tmp_path / ".codex" / "config.toml").read_text())["mcp_servers"]
+    assert servers["desk"] == {
         "command": server.command,
         "args": list(server.args),
         "env": server.env,

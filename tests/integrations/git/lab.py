@@ -105,16 +105,16 @@ class Lab:
         return await ActivityEnvironment().run(activities.prepare_worktree, request)
 
     async def integrate(
-        self, *, expected: str = "", mirrors: mirror.Mirrors | None = None, policy_file: str = ""
+        self,
+        *,
+        expected: str = "",
+        mirrors: mirror.Mirrors | None = None,
+        policy_file: str = "",
+        person: str = "",
+        handed_over: work.HandedOver | None = None,
+        accepted: tuple[work.AcceptedCommit, ...] = (),
     ) -> work.Integration:
         hosted = mirrors or self.mirrors
-        activities = integration.IntegrationActivities(
-            self.forge,  # type: ignore[arg-type]  # the two methods it uses
-            hosted,
-            self.store,
-            redaction.Redactor(frozenset({HELD_SECRET})),
-            rules=self.rules,
-        )
         request = work.IntegrateWork(
             run=RUN,
             repo=REPO,
@@ -124,8 +124,25 @@ class Lab:
             expected_remote_sha=expected,
             commit_message="Leftover work",
             policy_file=policy_file,
+            person=person,
+            handed_over=handed_over,
+            accepted=accepted,
         )
-        return await ActivityEnvironment().run(activities.integrate_work, request)
+        return await ActivityEnvironment().run(self._integration(hosted).integrate_work, request)
+
+    async def survey(self) -> work.HandedOver:
+        """What the agent has left, as it is noted before a person gets the worktree."""
+        request = work.SurveyWorktree(run=RUN, repo=REPO, base_branch="main")
+        return await ActivityEnvironment().run(self._integration(self.mirrors).survey_worktree, request)
+
+    def _integration(self, hosted: mirror.Mirrors) -> integration.IntegrationActivities:
+        return integration.IntegrationActivities(
+            self.forge,  # type: ignore[arg-type]  # the two methods it uses
+            hosted,
+            self.store,
+            redaction.Redactor(frozenset({HELD_SECRET})),
+            rules=self.rules,
+        )
 
     def commit(self, files: dict[str, str], message: str = "Work") -> str:
         """Commit in the run's clone as the agent does."""

@@ -1,0 +1,65 @@
+"""A repository that can be asked: it stands at one revision, and moving it to another touches only what differs."""
+
+import pathlib
+from collections.abc import Sequence
+
+from codegraph import facts, history, manifest, objects, past, store
+from codegraph.revision import Revision
+
+
+class Graph:
+    """One repository with its store.
+
+    Attributes:
+        repository: Where the objects are.
+        manifest: What the revision holds; None before the first `at`.
+        history: What is known of the commits before it.
+        revision: Its words, links and past, ready to be asked.
+    """
+
+    def __init__(self, repository: objects.Repository, kept: store.Store, *, workers: int = 2) -> None:
+        self.repository = repository
+        self.manifest: manifest.Manifest | None = None
+        self.history = history.History(())
+        self.revision = Revision()
+        self._kept = kept
+        self._workers = workers
+        self._messages = past.Messages()
+        self._facts: dict[store.Key, facts.Facts] = {}
+
+    @classmethod
+    def open(cls, path: pathlib.Path, *, folder: pathlib.Path | None = None, workers: int = 2) -> "Graph":
+        """The graph of a repository, with its store in the repository's own git directory unless a folder is given.
+
+        Raises:
+            objects.Error: There is no repository.
+        """
+        repository = objects.Repository(path)
+        kept = store.Store(folder) if folder else store.Store.of(repository.common_dir)
+        return cls(repository, kept, workers=workers)
+
+    def at(self, rev: str, *, progress: manifest.Progress | None = None) -> Revision:
+        """Stand at a revision, reading what nobody has read yet.
+
+        Raises:
+            objects.Error: The revision does not exist, or git could not answer.
+        """
+        made = manifest.build(
+            self.repository, rev, self._kept, workers=self._workers, previous=self.manifest, progress=progress
+        )
+        if self.manifest is not None and made.rev == self.manifest.rev:
+            return self.revision
+        keys = {path: made.files[path].key for path in (*made.sources, *made.tests)}
+        wanted = set(keys.values())
+        for key in self._facts.keys() - wanted:
+            del self._facts[key]
+        self._facts |= manifest.read(self.repository, self._kept, wanted - self._facts.keys(), workers=self._workers)
+        self.history = history.load(self.repository, made.rev, self._kept)
+        self.revision.move(
+            self._held(made.sources, keys), self._held(made.tests, keys), past.Past(self.history, self._messages)
+        )
+        self.manifest = made
+        return self.revision
+
+    def _held(self, paths: Sequence[str], keys: dict[str, store.Key]) -> dict[str, facts.Facts]:
+        return {path: self._facts[keys[path]] for path in paths if keys[path] in self._facts}

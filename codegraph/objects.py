@@ -1,0 +1,246 @@
+"""Git objects of one repository: which files a revision holds, what is in them, and how two revisions differ.
+
+No checkout is needed and none is made.
+"""
+
+import dataclasses
+import os
+import pathlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from codegraph import command, trees
+
+SYMLINK: Final = 0o120000
+SUBMODULE: Final = 0o160000
+LARGE: Final = 1_000_000
+"""Bytes above which a blob is not read at all."""
+
+_FEW: Final = 64  # blobs that are worth no process of their own
+_STATUS: Final = re.compile(rb"\n?([A-Z])\d*\Z")
+_CHANGES: Final = (
+    *("diff-tree", "--stdin", "--root", "--always", "-r", "-z", "--name-status"),
+    "--format=%x01%H%x00%ct%x00%P%x00%B%x00",
+)
+
+Error = command.Error
+"""Git could not answer."""
+
+
+class NotARepository(command.Error):
+    """There is no git directory at or above the path."""
+
+
+class NoSuchRevision(command.Error):
+    """The repository holds no such commit."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a tree.
+
+    Attributes:
+        path: From the root, with `/`. Bytes that are no UTF-8 are surrogates (`os.fsencode` gives them back).
+        blob: Object id; the id of a commit for a submodule.
+        mode: File mode of git, such as 0o100644.
+        size: Bytes; -1 for a submodule, and for a blob that is not there.
+    """
+
+    path: str
+    blob: str
+    mode: int
+    size: int = -1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Change:
+    """What one commit did to the files of its parent.
+
+    Attributes:
+        sha: Its id.
+        time: When it was committed, seconds since 1970.
+        parents: Ids of its parents; a commit with more than one is a merge, of which no files are told.
+        text: Its message.
+        paths: Files touched, at their new path, as git lists them.
+        renames: Pairs of old and new path.
+    """
+
+    sha: str
+    time: int
+    parents: tuple[str, ...]
+    text: str
+    paths: tuple[str, ...] = ()
+    renames: tuple[tuple[str, str], ...] = ()
+
+
+class Repository:
+    """The objects of one repository. Safe to share between threads.
+
+    Attributes:
+        git_dir: Git directory of this checkout.
+        common_dir: Git directory that all worktrees of the repository share.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Finds the git directory at or above `path` (bare, normal or a worktree).
+
+        Raises:
+            NotARepository: There is none.
+        """
+        here = os.fspath(path)
+        try:
+            asked = ("rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir")
+            lines = os.fsdecode(command.run(("-C", here), asked)).splitlines()
+        except command.Error as error:
+            raise NotARepository(error.command, f"{here} is no git repository ({error.detail})") from error
+        self.git_dir, self.common_dir = pathlib.Path(lines[0]), pathlib.Path(lines[1])
+        self._options = (f"--git-dir={self.git_dir}",)
+        self._contents = command.Session(self._options, contents=True)
+        self._headers = command.Session(self._options, contents=False)
+
+    def close(self) -> None:
+        """End the processes that wait for questions; the next question starts them again."""
+        self._contents.close()
+        self._headers.close()
+
+    def boundary(self) -> frozenset[str] | None:
+        """Commits whose parents a shallow clone left out; None for a whole repository."""
+        try:
+            return frozenset((self.common_dir / "shallow").read_text("ascii").split())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise Error("rev-parse", f"the list of shallow commits cannot be read ({error})") from error
+
+    def resolve(self, rev: str) -> str:
+        """The commit id that `rev` names.
+
+        Raises:
+            NoSuchRevision: There is no such commit here.
+        """
+        (found,) = self._headers.get([f"{rev}^{{commit}}"])
+        if found is None:
+            raise NoSuchRevision("rev-parse", f"{rev!r} is no commit of {self.common_dir}")
+        return found.id
+
+    def ls_tree(self, rev: str) -> list[Entry]:
+        """Every file of a revision, in git's order (bytes of the path)."""
+        entries = []
+        for row in self._git("ls-tree", "-r", "-l", "-z", "--full-tree", self.resolve(rev)).split(b"\0"):
+            meta, tab, path = row.partition(b"\t")
+            if tab:
+                mode, _, blob, size = meta.split()
+                entries.append(Entry(_text(path), blob.decode(), int(mode, 8), int(size) if size.isdigit() else -1))
+        return entries
+
+    def diff_tree(self, old: str, new: str) -> tuple[list[Entry], list[str]]:
+        """What differs between two revisions.
+
+        Returns:
+            Entries of `new` that are not in `old` or differ there, and paths of `old` that `new` has not; by path.
+        """
+        roots = [root.id for root in self._headers.get([f"{old}^{{tree}}", f"{new}^{{tree}}"]) if root is not None]
+        if len(roots) < 2:
+            raise NoSuchRevision("diff-tree", f"{old!r} or {new!r} is no commit of {self.common_dir}")
+        changed, gone = trees.difference(self._trees, *roots)
+        sizes = self.sizes([file.id for file in changed.values() if file.mode != SUBMODULE])
+        entries = [
+            Entry(_text(path), file.id, file.mode, sizes.get(file.id, -1)) for path, file in sorted(changed.items())
+        ]
+        return entries, [_text(path) for path in sorted(gone)]
+
+    def read(self, blobs: Iterable[str], limit: int = LARGE) -> Iterator[tuple[str, bytes | None]]:
+        """The contents of blobs, in order; None for one that is missing, no blob, or of more than `limit` bytes."""
+        names = list(blobs)
+        if len(names) <= _FEW:
+            yield from _contents(names, self._contents.get(names, limit))
+            return
+        with command.process(self._options, ("cat-file", "--batch")) as (requests, answers):
+            yield from _contents(names, command.ask(names, requests, answers, limit))
+
+    def sizes(self, blobs: Sequence[str]) -> dict[str, int]:
+        """Bytes of each object that is there."""
+        return {found.id: found.size for found in self._headers.get(blobs) if found is not None}
+
+    def parents(self, shas: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Parents of each commit that is there, as the commit itself names them."""
+        found = {}
+        for one in self._contents.get(shas):
+            if one is not None and one.kind == "commit" and one.data is not None:
+                head = one.data.partition(b"\n\n")[0].split(b"\n")
+                found[one.id] = tuple(line[7:].decode() for line in head if line.startswith(b"parent "))
+        return found
+
+    def commits(self, rev: str, limit: int) -> list[str]:
+        """Ids of the newest `limit` commits that lead to `rev` (itself and merges included), newest first."""
+        return self._git("rev-list", f"--max-count={limit}", self.resolve(rev)).decode().split()
+
+    def changes(self, shas: Iterable[str]) -> Iterator[Change]:
+        """What each commit did, in order. Renames are found where the blobs are at hand."""
+        stdin = "".join(f"{sha}\n" for sha in shas).encode()
+        if not stdin:
+            return
+        try:
+            output = self._git(*_CHANGES, "-M", "-l400", stdin=stdin)
+        except command.Error:  # a partial clone lacks the blobs that a comparison needs
+            output = self._git(*_CHANGES, "--no-renames", stdin=stdin)
+        yield from _changes(output)
+
+    def _trees(self, names: Sequence[str]) -> list[bytes]:
+        found = []
+        for name, tree in zip(names, self._contents.get(names), strict=True):
+            if tree is None or tree.kind != "tree" or tree.data is None:
+                raise Error("diff-tree", f"the tree {name} is not there")
+            found.append(tree.data)
+        return found
+
+    def _git(self, *asked: str, stdin: bytes = b"") -> bytes:
+        return command.run(self._options, asked, stdin)
+
+
+def _text(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")
+
+
+def _contents(names: Sequence[str], found: Iterable[command.Object | None]) -> Iterator[tuple[str, bytes | None]]:
+    for name, one in zip(names, found, strict=True):
+        yield name, one.data if one is not None and one.kind == "blob" else None
+
+
+def _changes(output: bytes) -> Iterator[Change]:
+    fields = iter(output.split(b"\0"))
+    field = next(fields, None)
+    while field is not None:
+        if not field.startswith(b"\x01"):
+            field = next(fields, None)
+            continue
+        time, parents, text = int(next(fields)), next(fields), next(fields)
+        paths, renames, following = _files(fields)
+        yield Change(
+            field[1:].decode(),
+            time,
+            tuple(parents.decode().split()),
+            text.decode("utf-8", "replace"),
+            tuple(paths),
+            tuple(renames),
+        )
+        field = following
+
+
+def _files(fields: Iterator[bytes]) -> tuple[list[str], list[tuple[str, str]], bytes | None]:
+    """Paths and renames of one commit, and the first field that is not of it."""
+    paths: list[str] = []
+    renames: list[tuple[str, str]] = []
+    for field in fields:
+        if field in (b"", b"\n"):
+            continue
+        status = _STATUS.match(field)
+        if status is None:
+            return paths, renames, field
+        path = _text(next(fields))
+        if status[1] == b"R":
+            old, path = path, _text(next(fields))
+            renames.append((old, path))
+        paths.append(path)
+    return paths, renames, None

@@ -1,0 +1,145 @@
+"""What a repository's own past says: which files past changes of the same words touched, and which change together."""
+
+import dataclasses
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from codegraph import history, postings, tokens
+
+_HALF_LIFE = 400
+"""Commits after which a past change counts half."""
+_ENOUGH = 100
+"""Commits from which on their words tell which words are common."""
+_CROWD = 30
+"""A commit of more files than this says nothing of any two of them."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Vote:
+    """What past commits of similar words say for one file: the sum over them, and the best single one."""
+
+    total: float
+    best: float
+
+
+class Messages:
+    """The words of all commits ever seen; a revision selects those of its own past."""
+
+    def __init__(self) -> None:
+        self._postings = postings.Postings()
+        self._numbers: dict[str, int] = {}
+        self._selected: frozenset[int] = frozenset()
+
+    def select(self, commits: Sequence[history.Commit]) -> dict[int, int]:
+        """Make exactly these the living documents; gives each one's place in `commits` by its number."""
+        places: dict[int, int] = {}
+        for place, commit in enumerate(commits):
+            number = self._numbers.get(commit.sha)
+            if number is None:
+                number = self._numbers[commit.sha] = self._postings.add(tokens.of_text(commit.text))
+                self._postings.remove(number)
+            places[number] = place
+        wanted = frozenset(places)
+        for number in self._selected - wanted:
+            self._postings.remove(number)
+        for number in wanted - self._selected:
+            self._postings.revive(number)
+        self._selected = wanted
+        return places
+
+    def idf(self, token: str) -> float:
+        """How rare a token is in the selected commits' messages."""
+        return self._postings.idf(len(self._postings.holders(token)))
+
+    def scores(self, weights: Mapping[str, float]) -> dict[int, float]:
+        """BM25 of the selected commits."""
+        return self._postings.scores(weights)
+
+
+class Past:
+    """The past of one revision."""
+
+    def __init__(self, known: history.History, messages: Messages) -> None:
+        self.commits = known.commits
+        self._messages = messages
+        self._places = messages.select(known.commits)
+        self._of_path: dict[str, list[int]] = defaultdict(list)
+        for place, commit in enumerate(known.commits):
+            for path in commit.paths:
+                self._of_path[path].append(place)
+        self._churn: dict[str, float] = {}
+
+    @staticmethod
+    def _age(place: int) -> float:
+        return float(0.5 ** (place / _HALF_LIFE))
+
+    def churn(self, path: str) -> float:
+        """How much a file has been changed, the recent counting more."""
+        held = self._churn.get(path)
+        if held is None:
+            held = sum(
+                self._age(place) / (1.0 + math.log(max(1, len(self.commits[place].paths))))
+                for place in self._of_path.get(path, ())
+            )
+            self._churn[path] = held
+        return held
+
+    def changes(self, path: str) -> int:
+        """How many of the known commits touched a file."""
+        return len(self._of_path.get(path, ()))
+
+    def last_change(self, path: str) -> int:
+        """How many commits ago a file was last touched; the count of all known commits when never."""
+        places = self._of_path.get(path)
+        return places[0] if places else len(self.commits)
+
+    def telling(self, weights: Mapping[str, float]) -> dict[str, float]:
+        """The weights of a question's tokens, lessened for those that this repository's messages use all the time.
+
+        "fix", "add" and "support" are rare in code, so by the code alone they would look like the best of clues.
+        """
+        if len(self.commits) < _ENOUGH:
+            return dict(weights)
+        most = self._messages.idf("")
+        return {token: weight * self._messages.idf(token) / most for token, weight in weights.items()}
+
+    def votes(self, weights: Mapping[str, float], most: int = 60) -> dict[str, Vote]:
+        """For every file the past commits with words of a question that touched it."""
+        scored = self._messages.scores(weights)
+        best = sorted(scored, key=lambda number: (-scored[number], self._places[number]))[:most]
+        totals: dict[str, float] = defaultdict(float)
+        highest: dict[str, float] = defaultdict(float)
+        for number in best:
+            place = self._places[number]
+            paths = self.commits[place].paths
+            if not paths or len(paths) > _CROWD:
+                continue
+            worth = scored[number] ** 3 / math.sqrt(len(paths)) * (0.5 + 0.5 * self._age(place))
+            for path in paths:
+                totals[path] += worth
+                highest[path] = max(highest[path], scored[number])
+        return {path: Vote(totals[path], highest[path]) for path in totals}
+
+    def common(self, path: str) -> dict[str, int]:
+        """How many commits touched a file and another one, by the other."""
+        found: dict[str, int] = defaultdict(int)
+        for place in self._of_path.get(path, ()):
+            if 1 < len(self.commits[place].paths) <= _CROWD:
+                for other in self.commits[place].paths:
+                    found[other] += 1
+        found.pop(path, None)
+        return dict(found)
+
+    def together(self, path: str) -> dict[str, float]:
+        """Files changed in the same commits, by a weight: small and recent commits count more."""
+        found: dict[str, float] = defaultdict(float)
+        for place in self._of_path.get(path, ()):
+            paths = self.commits[place].paths
+            if not 1 < len(paths) <= _CROWD:
+                continue
+            worth = self._age(place) / math.log2(1 + len(paths))
+            for other in paths:
+                if other != path:
+                    found[other] += worth
+        return dict(found)

@@ -1,0 +1,150 @@
+"""Mine labelled cases from a repository's history: the text of a commit asks, the files that it changed answer.
+
+    python -m evals.codegraph.mine --out cases.jsonl --most 80 PATH [PATH ...]
+
+A case has the form of the benchmark's own (`id`, `repo`, `parent`, `title`, `text`, `gold`, ...). Kept are ordinary
+ commits since 2016 by people, with 1 to 6 changed source files that existed before, none deleted or renamed, 2
+to 500 changed source lines and at most 25 files in all; subjects about documents, typing, lint, versions and renames
+are left out. The text loses what would give the answer away: links, paths, file names, numbers of issues, hashes,
+trailers, scopes.
+"""
+
+import argparse
+import json
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from codegraph import languages, skips
+
+_SEED = 20261120
+_BORING = re.compile(
+    r"\b(docs?|documentation|typo|typing|type hints?|annotations?|lint|ruff|flake8|mypy|isort|black|format(ting)?|bump|"
+    r"release|version|changelog|rename|renamed|upgrade|update dependencies|copyright|license|merge|revert|whitespace|"
+    r"spelling|comments?|readme|cleanup imports)\b",
+    re.IGNORECASE,
+)
+_BOT = re.compile(r"\[bot\]|dependabot|renovate|greenkeeper|pre-commit-ci|github-actions|\bbot\b", re.IGNORECASE)
+_TRAILER = re.compile(
+    r"^(signed-off-by|co-authored-by|reviewed-by|closes?|fixe?s?|refs?|see|change-id|cc|tested-by)\b.*$",
+    re.IGNORECASE | re.M,
+)
+_GONE = (
+    re.compile(r"https?://\S+"),
+    re.compile(r"\b[\w.@-]*(?:/[\w.@-]+)+\.\w+\b"),
+    re.compile(
+        r"\b[\w-]+\.(py|pyx|js|jsx|ts|tsx|mjs|cjs|go|rs|java|c|h|cc|cpp|hpp|cs|rb|php|sh|md|rst|txt|json|ya?ml|toml)\b"
+    ),
+    re.compile(r"\b[\w.-]+(?:/[\w.-]+){2,}\b"),
+    re.compile(r"\(?#\d+\)?|\bgh-\d+\b", re.IGNORECASE),
+    re.compile(r"\b[0-9a-f]{7,40}\b"),
+    re.compile(r"^\s*[-*] \[[ xX]\].*$", re.M),
+)
+_SCOPE = re.compile(r"^(\w+)\([^)]*\)(!?):")
+_PREFIX = re.compile(r"^([\w./*, -]{1,40}):\s+")
+_HEADER = "--commit--"
+
+
+def cleaned(message: str, gold: list[str]) -> tuple[str, str]:
+    """Title and text of a commit message without what names its files outright."""
+    message = _TRAILER.sub("", message)
+    message = _SCOPE.sub(r"\1\2:", message)
+    prefix = _PREFIX.match(message)
+    if prefix:
+        named = {part.lower() for path in gold for part in re.split(r"[/.]", path)}
+        if any(word.lower() in named for word in re.split(r"[\s,/.*]+", prefix.group(1)) if word):
+            message = message[prefix.end() :]
+    for pattern in _GONE:
+        message = pattern.sub("", message)
+    lines = [" ".join(line.split()) for line in message.strip().splitlines()]
+    title = lines[0].strip() if lines else ""
+    return title, "\n".join([title, *(line for line in lines[1:] if line)]).strip()
+
+
+def _log(git_dir: Path, since: str) -> Iterator[tuple[list[str], list[list[str]]]]:
+    form = f"{_HEADER}%n%H%n%P%n%ad%n%an <%ae>%n%B%x00"
+    command = [
+        "git",
+        f"--git-dir={git_dir}",
+        "log",
+        "--no-merges",
+        f"--since={since}",
+        "--date=short",
+        "-M",
+        f"--format={form}",
+        "--raw",
+        "--numstat",
+        "--no-abbrev",
+    ]
+    text = subprocess.run(command, capture_output=True, check=True).stdout.decode("utf-8", "replace")
+    for block in text.split(f"{_HEADER}\n")[1:]:
+        head, _, tail = block.partition("\0")
+        yield head.split("\n", 4), [line.split("\t") for line in tail.strip().splitlines() if line.strip()]
+
+
+def _case(name: str, head: list[str], rows: list[list[str]]) -> dict[str, object] | None:
+    sha, parents, date, author, message = (*head, "")[:5]
+    parent = parents.split()
+    subject = message.split("\n", 1)[0]
+    if len(parent) != 1 or _BOT.search(author) or _BORING.search(subject):
+        return None
+    status = {row[-1]: row[0].split()[-1] for row in rows if row[0].startswith(":")}
+    changed = {row[2]: row[:2] for row in rows if len(row) == 3 and not row[0].startswith(":")}
+    if not 1 <= len(status) <= 25:
+        return None
+    gold, tests, lines = [], [], 0
+    for path, letter in status.items():
+        if languages.language_of(path) is None or skips.by_path(path):
+            continue
+        if skips.is_test(path):
+            if letter == "M":
+                tests.append(path)
+            continue
+        if letter.startswith(("R", "D", "C")):
+            return None
+        if letter == "M":
+            gold.append(path)
+            lines += sum(int(count) for count in changed.get(path, ("0", "0")) if count.isdigit())
+    title, text = cleaned(message, gold)
+    if not 1 <= len(gold) <= 6 or not 2 <= lines <= 500 or len(title.split()) < 3:
+        return None
+    key = f"{name.rsplit('/', 1)[-1]}-{sha[:10]}"
+    return {"id": key, "repo": name, "commit": sha, "parent": parent[0], "date": date,
+            "title": title, "text": text, "gold": sorted(gold), "gold_tests": sorted(tests)}  # fmt: skip
+
+
+def mine(git_dir: Path, name: str, most: int, since: str = "2016-01-01") -> list[dict[str, object]]:
+    """Cases of one repository, drawn at random with a fixed seed, oldest first."""
+    found = [case for head, rows in _log(git_dir, since) if (case := _case(name, head, rows))]
+    random.Random(_SEED).shuffle(found)
+    return sorted(found[:most], key=lambda case: (str(case["date"]), str(case["id"])))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "paths", nargs="+", type=Path, help="git directories; owner+name/repo gives the repository's name"
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--most", type=int, default=80, help="cases a repository")
+    given = parser.parse_args()
+    with given.out.open("w", encoding="utf-8") as out:
+        for path in given.paths:
+            name = path.parent.name.replace("+", "/") if path.name == "repo" else path.name
+            try:
+                cases = mine(path, name, given.most)
+            except subprocess.CalledProcessError as error:
+                print(
+                    f"{name}: left out, git says: {error.stderr.decode('utf-8', 'replace').strip()[:200]}",
+                    file=sys.stderr,
+                )
+                continue
+            print(f"{name}: {len(cases)} cases", file=sys.stderr)
+            out.writelines(json.dumps(case) + "\n" for case in cases)
+
+
+if __name__ == "__main__":
+    main()
