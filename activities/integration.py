@@ -71,7 +71,8 @@ class IntegrationActivities:
             await self._push(source, request, note, whole.sha)
             for each in theirs:
                 activity.logger.info("%s: %s", request.run, each.sentence())
-            clone.write_note(note.model_copy(update={"remote_sha": whole.sha, "wip_sha": "", "wip_state": ""}))
+            kept = {"remote_sha": whole.sha, "wip_sha": "", "wip_state": "", "accepted": tuple(accepted.commits)}
+            clone.write_note(note.model_copy(update=kept))
             if whole.sha != imported:
                 start = clones.Start(request.branch, whole.sha, request.base_branch, span.base_tip)
                 await clone.renew_git(source, start, self.identity)

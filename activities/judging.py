@@ -6,6 +6,7 @@ line. A judgement that has to wait is an error that is retried, so waiting costs
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -140,6 +141,11 @@ class Till:
 def till_of(judge_name: str, temporal: client.Client) -> Till | None:
     """Where this judge's answers are paid. None: it calls no model, and costs nothing."""
     return None if judge_name in _CALL_NO_MODEL else Till(temporal, judge_name)
+
+
+def preparing() -> AbstractAsyncContextManager[None]:
+    """Heartbeat while a judgement is prepared; what its attempts before did stays known to the next one."""
+    return heartbeats.beating(_progress())
 
 
 async def ask(

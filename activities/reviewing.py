@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from temporalio import activity
 
-from activities import judging
+from activities import code_graph, judging
 from domain import forge, refs, review, tasks, wire
 from domain.brief import bounded
 from domain.redaction import Redactor
@@ -18,13 +18,18 @@ DIFF_LIMIT = 20_000
 
 @dataclass(frozen=True)
 class JudgementActivities:
-    """Judgements that need no worktree. They run on agent hosts, where the model CLIs are. `till` None: the judge
-    costs nothing."""
+    """Judgements that need no worktree. They run on agent hosts, where the model CLIs are.
+
+    Args:
+        till: Where they are paid. None: the judge costs nothing.
+        graph: Knows what a change bears on, for repositories of which this host has a mirror. None: nothing is said.
+    """
 
     forge: port.Forge
     judge: Judge
     redactor: Redactor
     till: judging.Till | None = None
+    graph: code_graph.CodeGraph | None = None
 
     @activity.defn(name=wire.JUDGE_TRIAGE)
     async def judge_triage(self, request: tasks.JudgeTriage) -> TriageAdvice:
@@ -51,9 +56,20 @@ class JudgementActivities:
             "body": bounded(request.body, 2000),
             "diff": self.redactor.redact(bounded(diff, DIFF_LIMIT)),
             "warnings": [f"{w.path}:{w.line} {w.rule}" for w in request.warnings],
+            **await self._radius(request),
         }
         advice = await judging.ask(self.judge, self.till, _case("review", request.issue), inputs, review.Advice)
         return review.from_advice(request.head_sha, advice, by=self.judge.name)
+
+    async def _radius(self, request: tasks.JudgeReview) -> dict[str, str]:
+        if self.graph is None:
+            return {"radius": "", "radius_missing": ""}
+        async with judging.preparing():
+            found = await self.graph.radius(
+                request.issue.repo, request.base_sha, request.head_sha, seconds=code_graph.REVIEW_SECONDS
+            )
+        text = self.redactor.redact(code_graph.for_reviewer(found))
+        return {"radius": text, "radius_missing": found.missing or ("" if text else "no other file is near to it")}
 
 
 def _case(kind: str, issue: refs.Issue) -> judging.Case:

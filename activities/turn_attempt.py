@@ -23,11 +23,11 @@ from activities import (
     turn_process,
     turn_prompts,
 )
-from domain import agent, artifacts, errors
+from domain import agent, artifacts, code_graph, errors
 from domain.brief import Brief
 from domain.hooks import Call
 from integrations.agent import port
-from integrations.git import untrusted
+from integrations.git import clones, untrusted
 from sandbox import process
 
 WORKER_SHUTDOWN: Final = "WorkerShutdown"
@@ -247,13 +247,23 @@ class Attempt:
         continued = resume and (interrupted or not self._request.resume)
         self._resumed_after_loss = self._resumed_after_loss or continued
         if not continued and (resume or not (interrupted or self._request.resume)):
-            return self._host.words.task(self._request, resume=resume)
+            return self._host.words.task(self._request, resume=resume, code=None if resume else await self._code())
         facts = await turn_facts.read(self._host.confinement, self._room, self._worktree)
         if continued:
             lost = turn_prompts.Interruption(facts, self._unfinished, self._moved)
             return self._host.words.resumed(self._request, lost)
         calls = await turn_facts.last_calls(self._host.artifacts, self._backend, self._request)
-        return self._host.words.restarted(self._request, turn_prompts.Interruption(facts, calls))
+        return self._host.words.restarted(self._request, turn_prompts.Interruption(facts, calls), await self._code())
+
+    async def _code(self) -> code_graph.Map | None:
+        """Where to look, for a conversation that begins. None: the turn's words have no place for it."""
+        graph, brief = self._host.graph, self._request.brief
+        if graph is None or brief is None or self._request.prompt:
+            return None
+        note = clones.RunClone.of(self._host.state_dir, self._request.run).read_note()
+        if note is None:
+            return code_graph.Map(missing="this host has no copy of the repository")
+        return await graph.map_of(note.repo, brief.base_tip_sha, f"{brief.title}\n\n{brief.body}")
 
     def _hooks(self) -> AbstractAsyncContextManager[None]:
         if self._host.hooks is None:

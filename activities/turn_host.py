@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from activities import artifact_store, egress, rooms, turn_checkpoint, turn_prompts
+from activities.code_graph import CodeGraph
 from activities.hooks import HookRunner  # the module's name is a field below
 from domain import redaction
 from integrations.agent import port
@@ -18,6 +19,7 @@ class Host:
         checkpoints: Keeps conversations and work where another host finds them. None: they stay on this host.
         way_out: The agents' way out. None: what the confinement leaves open.
         hooks: Runs the repository's scripts around a turn. None: they are not run.
+        graph: Knows where to look for what a task speaks of. None: agents are told nothing of it.
         checkpoint_seconds: Longest time that a turn which goes on is not kept although something changed; see
             `turn_keeping`. One that ends always is.
         drain_seconds: How long a turn may go on when the worker is told to stop; then it is interrupted and kept.
@@ -32,5 +34,6 @@ class Host:
     checkpoints: turn_checkpoint.Checkpoints | None = None
     way_out: egress.Egress | None = None
     hooks: HookRunner | None = None
+    graph: CodeGraph | None = None
     checkpoint_seconds: float = 60
     drain_seconds: float = 0

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from activities import turn_facts
-from domain import agent, errors
+from domain import agent, code_graph, errors
 from integrations import prompts, turn_prompt
 
 _INTERRUPTED = "its worker was stopped or lost"
@@ -25,8 +25,13 @@ class Interruption:
 class Words:
     library: prompts.Library = field(default_factory=prompts.Library)
 
-    def task(self, request: agent.TurnRequest, *, resume: bool) -> str:
+    def task(self, request: agent.TurnRequest, *, resume: bool, code: code_graph.Map | None = None) -> str:
         """The turn as it was asked for. A conversation that goes on is told the news alone, when that was asked for.
+
+        Args:
+            request: The turn.
+            resume: The conversation goes on.
+            code: For a conversation that begins: where to look.
 
         Raises:
             ConfigurationError: the request has neither a prompt nor a brief.
@@ -38,22 +43,24 @@ class Words:
             raise errors.ConfigurationError(
                 f"turn {request.round} of {request.run} has neither a prompt nor a brief: give one of them"
             )
-        return turn_prompt.render(self.library, request.brief, continuation=request.continuation and resume).text
+        continuation = request.continuation and resume
+        return turn_prompt.render(self.library, request.brief, continuation=continuation, code=code).text
 
     def resumed(self, request: agent.TurnRequest, lost: Interruption) -> str:
         """To the same conversation, in the middle of its turn."""
         more = {"reason": _INTERRUPTED, "unfinished": "\n".join(lost.calls), "elsewhere": lost.elsewhere}
         return self.library.render("resume", {**self._ground(request, lost, resume=True), **more}).text
 
-    def restarted(self, request: agent.TurnRequest, lost: Interruption) -> str:
+    def restarted(self, request: agent.TurnRequest, lost: Interruption, code: code_graph.Map | None = None) -> str:
         """To a new conversation, about work that an earlier one has begun."""
-        return self.library.render(
-            "restart", {**self._ground(request, lost, resume=False), "calls": "\n".join(lost.calls)}
-        ).text
+        ground = self._ground(request, lost, resume=False, code=code)
+        return self.library.render("restart", {**ground, "calls": "\n".join(lost.calls)}).text
 
-    def _ground(self, request: agent.TurnRequest, lost: Interruption, *, resume: bool) -> Mapping[str, object]:
+    def _ground(
+        self, request: agent.TurnRequest, lost: Interruption, *, resume: bool, code: code_graph.Map | None = None
+    ) -> Mapping[str, object]:
         return {
-            "task": self.task(request, resume=resume),
+            "task": self.task(request, resume=resume, code=code),
             "facts_known": lost.facts.known,
             "last_commit": lost.facts.last_commit,
             "uncommitted": lost.facts.uncommitted,

@@ -6,12 +6,13 @@ knows, so one that was overtaken is refused by the forge, and stops.
 """
 
 import asyncio
+import functools
 from dataclasses import dataclass, field
 
 from activities import work_range, worktree
 from domain import errors, safety, work
 from integrations.forge.port import Forge
-from integrations.git import checks, clones, mirror, snapshot, untrusted, wip
+from integrations.git import by_hand, checks, clones, mirror, snapshot, untrusted, wip
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ class WorkInProgress:
             source, run=run, head=head, tree=tree, turn=turn, holder=note.holder, identity=self.identity
         )
         span = await work_range.span(source, note.base_branch, made.sha)
-        found = await asyncio.to_thread(work_range.examine, source, span, self.rules, self.redactor, unchanged_too=True)
+        accepted = by_hand.Accepted(note.accepted)
+        look = functools.partial(work_range.examine, unchanged_too=True, accepted=accepted)
+        found = await asyncio.to_thread(look, source, span, self.rules, self.redactor)
         if found.outcome is work.IntegrationOutcome.UNSAFE:
             return Kept(note.wip_sha, _blocked(run, found.findings))
         note = await wip.publish(source, await worktree.remote_of(self.forge, note.repo), clone, note, made)
@@ -80,7 +83,7 @@ class WorkInProgress:
             return head
         head = await source.import_commits(clone.path, run, self.import_limits)
         span = await work_range.span(source, note.base_branch, head)
-        await asyncio.to_thread(work_range.check, source, span, self.rules)
+        await asyncio.to_thread(work_range.check, source, span, self.rules, by_hand.Accepted(note.accepted))
         return head
 
 

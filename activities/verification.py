@@ -14,7 +14,8 @@ from typing import Final
 from temporalio import activity
 
 from activities import artifact_store, egress, heartbeats, worktree
-from domain import errors, refs, safety, wire, work
+from activities.code_graph import CodeGraph
+from domain import code_graph, errors, refs, safety, wire, work
 from integrations.forge.port import Forge
 from integrations.git import clones, mirror, names
 from sandbox import environment, limits, process
@@ -22,6 +23,10 @@ from sandbox import spec as spec_
 
 _TAIL_CHARACTERS: Final = 3000
 _MOST_LOG_BYTES: Final = 8 * 1024 * 1024
+_TESTS_FIRST: Final = "FETTLE_TESTS_FIRST"
+"""For the command: paths of the tests that the change touches or bears on, the nearest first, with a space between.
+Always set; empty when none is known. It is a hint: the command alone decides what it runs."""
+_MOST_TESTS: Final = 20
 _ONE_OUTPUT: Final = 'exec bash -c "$1" 2>&1'
 """Both outputs in one, in the order they were printed."""
 
@@ -51,6 +56,7 @@ class VerificationActivities:
         level: What confines the command: it comes with the commit, so it is no better known than the agent.
         way_out: What it may reach, such as package registries. None: what the level leaves open.
         pass_environment: Names of the worker's environment that the command gets beside PATH and LANG.
+        graph: Knows which tests a change bears on. None: the command is told of none.
     """
 
     forge: Forge
@@ -62,6 +68,7 @@ class VerificationActivities:
     identity: clones.Identity = field(default_factory=clones.Identity)
     rlimits: limits.ProcessLimits = field(default_factory=limits.ProcessLimits)
     pass_environment: tuple[str, ...] = ()
+    graph: CodeGraph | None = None
 
     @activity.defn(name=wire.VERIFY_COMMIT)
     async def verify_commit(self, request: work.VerifyCommit) -> work.Verification:
@@ -75,8 +82,9 @@ class VerificationActivities:
         async with heartbeats.beating():
             source = self.mirrors.of(request.repo)
             await self._have(source, request.repo, request.sha)
+            first = await self._tests_first(request)
             async with self._checkout(source, request) as checkout, AsyncExitStack() as stack:
-                spec = await self._spec(stack, request, checkout)
+                spec = await self._spec(stack, request, checkout, first)
                 began = time.monotonic()
                 done = await process.capture(spec, seconds=request.timeout_seconds, most=_MOST_LOG_BYTES)
                 seconds = time.monotonic() - began
@@ -86,7 +94,8 @@ class VerificationActivities:
         passed = code == 0 and not done.timed_out
         how = "passed" if passed else f"timed out after {seconds:.0f} s" if done.timed_out else f"exit code {code}"
         key = artifact_store.run_key(request.run, f"verify-{request.sha}.log")
-        log = await self.store.put(key, output.encode(), f"verification {how}")
+        named = f", told to run first: {', '.join(first)}" if first else ""
+        log = await self.store.put(key, output.encode(), f"verification {how}{named}")
         return work.Verification(
             passed=passed,
             exit_code=code,
@@ -94,9 +103,18 @@ class VerificationActivities:
             tail=output[-_TAIL_CHARACTERS:],
             seconds=seconds,
             log=log,
+            tests_first=first,
         )
 
-    async def _spec(self, stack: AsyncExitStack, request: work.VerifyCommit, checkout: _Checkout) -> process.Spec:
+    async def _tests_first(self, request: work.VerifyCommit) -> tuple[str, ...]:
+        if self.graph is None or not request.base_sha:
+            return ()
+        found = await self.graph.radius(request.repo, request.base_sha, request.sha)
+        return code_graph.first_tests(found, _MOST_TESTS)
+
+    async def _spec(
+        self, stack: AsyncExitStack, request: work.VerifyCommit, checkout: _Checkout, first: tuple[str, ...]
+    ) -> process.Spec:
         way = None
         if self.way_out is not None:
             opened = self.way_out.opened(
@@ -114,7 +132,7 @@ class VerificationActivities:
         )
         return process.Spec(
             argv=("bash", "-c", _ONE_OUTPUT, "verify", request.command),
-            env=env,
+            env={**env, _TESTS_FIRST: " ".join(first)},  # ours, where nothing of the worker's environment is let in
             cwd=checkout.files,
             rlimits=self.rlimits,
             level=self.level,

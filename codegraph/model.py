@@ -57,17 +57,29 @@ class Calibration:
         """Probabilities of scores given best first: they fall with the distance to the best and with the place."""
         best = scores[0] if scores else 0.0
         return [
-            _logistic(self._offset + self._slope * (score - best) - self._place * math.log(place))
+            logistic(self._offset + self._slope * (score - best) - self._place * math.log(place))
             for place, score in enumerate(scores, 1)
         ]
 
 
-def _logistic(value: float) -> float:
+def logistic(value: float) -> float:
+    """The probability whose logarithmic odds are `value`."""
     return 1.0 / (1.0 + math.exp(-value)) if value > -700 else 0.0
+
+
+@functools.cache
+def _measured() -> dict[str, Any]:
+    text = resources.files("codegraph").joinpath("weights", "calibration.json").read_text("utf-8")
+    content: dict[str, Any] = json.loads(text)
+    return content
 
 
 @functools.cache
 def calibration(name: str) -> Calibration:
     """The calibration that was measured for the weights of a task."""
-    text = resources.files("codegraph").joinpath("weights", "calibration.json").read_text("utf-8")
-    return Calibration(json.loads(text)[name])
+    return Calibration(_measured()[name])
+
+
+def threshold(name: str) -> float:
+    """The probability from which a task says yes, as it was measured with its weights."""
+    return float(_measured()[name]["threshold"])

@@ -5,7 +5,7 @@ import functools
 import math
 from collections.abc import Sequence
 
-from codegraph import features, model, question, symbols, tokens
+from codegraph import columns, features, model, question, ranks, symbols, tokens
 from codegraph.revision import Revision
 
 MOST_FILES = 30
@@ -57,15 +57,18 @@ def locate(revision: Revision, text: str, *, most: int = MOST_FILES) -> Answer:
     asked = question.read(text)
     if not asked.weights or not len(revision.sources):
         return Answer((), ())
-    found = features.Table(revision, asked)
-    ranked = ranking(found)
-    ranked = ranked[:most]
+    return answered(features.Table(revision, asked), most)
+
+
+def answered(found: features.Table, most: int) -> Answer:
+    """The answer of a table that is there already."""
+    ranked = ranking(found)[:most]
     return Answer(_hits(found, ranked), _symbols(found, ranked))
 
 
 def ranking(found: features.Table) -> list[tuple[str, float]]:
     """Every candidate of a table with the learned score, best first, ties by path."""
-    learned = model.load("locate", features.NAMES)
+    learned = model.load("locate", columns.NAMES)
     scored = [(path, learned.score(row)) for path, row in zip(found.paths, found.rows, strict=True)]
     return sorted(scored, key=lambda pair: (-pair[1], pair[0]))
 
@@ -109,7 +112,7 @@ class _Reasons:
         return tuple(words for _, _, words in found[:_MOST_REASONS]) or ("close to the files above",)
 
     def _value(self, column: str) -> float:
-        return self._row[features.NAMES.index(column)]
+        return self._row[columns.NAMES.index(column)]
 
     def _named(self) -> tuple[float, str]:
         return 3.0, "the text names this file" if self._value("mentioned") else ""
@@ -170,7 +173,7 @@ def covering_tests(revision: Revision, paths: Sequence[str], most: int = 8) -> t
     scores: dict[str, float] = {}
     wanted = {path: 1.0 / math.log2(place + 1) for place, path in enumerate(paths, 1)}
     for test in revision.tests.facts:
-        shares = features.subjects_of(revision, test)
+        shares = ranks.subjects_of(revision, test)
         score = math.fsum(share * wanted[path] for path, share in shares.items() if path in wanted)
         if score:
             scores[test] = score

@@ -187,6 +187,20 @@ class Repository:
             output = self._git(*_CHANGES, "--no-renames", stdin=stdin)
         yield from _changes(output)
 
+    def changed_lines(self, old: str, new: str) -> bytes:
+        """The difference of two revisions as a unified diff without context and renames; no program of the
+        repository's configuration takes part."""
+        options = (
+            "--no-ext-diff",
+            "--no-textconv",
+            "--no-renames",
+            "--no-color",
+            "-U0",
+            "--src-prefix=a/",
+            "--dst-prefix=b/",
+        )
+        return self._git("diff-tree", "-r", "-p", *options, self.resolve(old), self.resolve(new))
+
     def _trees(self, names: Sequence[str]) -> list[bytes]:
         found = []
         for name, tree in zip(names, self._contents.get(names), strict=True):

@@ -69,6 +69,11 @@ class Postings:
         alive = self.alive
         return [(e >> _TIMES_BITS, e & _MOST_TIMES) for e in self._lists.get(token, ()) if alive[e >> _TIMES_BITS]]
 
+    def count(self, token: str) -> int:
+        """How many living documents hold a token."""
+        alive = self.alive
+        return sum(1 for entry in self._lists.get(token, ()) if alive[entry >> _TIMES_BITS])
+
     def idf(self, holders: int) -> float:
         """Weight of a token that so many of the living hold (never negative)."""
         return math.log(1.0 + (self.living - holders + 0.5) / (holders + 0.5))

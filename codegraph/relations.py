@@ -8,7 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from codegraph import facts, features, index, tokens
+from codegraph import facts, index, ranks, tokens
+from codegraph.evidence import Evidence
 from codegraph.revision import Revision
 
 NAMES = (
@@ -73,9 +74,9 @@ class Table:
     def _similar(self, held: index.Index) -> dict[str, float]:
         if not len(held):
             return {}
-        scores = features.Evidence(held, self.weights).words
+        scores = Evidence(held, self.weights).words
         found = {held.paths[slot]: score for slot, score in scores.items() if held.paths[slot] != self.seed}
-        return features.top(found)
+        return ranks.top(found)
 
     def _second(self) -> dict[str, float]:
         """Files that change together with those that change together with the seed."""
@@ -145,8 +146,8 @@ class Table:
         folder = str(PurePosixPath(self.seed).parent)
         importers = self.revision.importers.get(self.seed, ())
         chosen = {path for path in (*self.imports, *importers[:40]) if path in everything}
-        bare = features.bare(self.seed)
-        near = [path for path in everything if str(PurePosixPath(path).parent) == folder or features.bare(path) == bare]
+        bare = ranks.bare(self.seed)
+        near = [path for path in everything if str(PurePosixPath(path).parent) == folder or ranks.bare(path) == bare]
         chosen.update(sorted(near)[:40])
         for scores, most in (
             (self.together, 80),
@@ -164,11 +165,11 @@ class Table:
 
     def _rows(self) -> list[list[float]]:
         revision, past, seed = self.revision, self.revision.past, self.seed
-        together, second = features.top(self.together), features.top(self.second)
-        calls, called, held = features.top(self.calls), features.top(self.called), features.top(self.held)
-        together_place = features.places({path: self.together.get(path, 0.0) for path in self.paths})
-        words_place = features.places({path: self.words.get(path, 0.0) for path in self.paths})
-        churn = features.top({path: past.churn(path) for path in self.paths}) if past else {}
+        together, second = ranks.top(self.together), ranks.top(self.second)
+        calls, called, held = ranks.top(self.calls), ranks.top(self.called), ranks.top(self.held)
+        together_place = ranks.places({path: self.together.get(path, 0.0) for path in self.paths})
+        words_place = ranks.places({path: self.words.get(path, 0.0) for path in self.paths})
+        churn = ranks.top({path: past.churn(path) for path in self.paths}) if past else {}
         counts = past.common(seed) if past else {}
         importers = revision.importers.get(seed, ())
         back = {path: 1.0 for first in importers for path in revision.importers.get(first, ())}
@@ -176,7 +177,7 @@ class Table:
         seed_churn = past.churn(seed) if past else 0.0
         total = max(1, len(past.commits)) if past else 1
         commons = (math.log1p(len(revision.sources) + len(revision.tests)), math.log1p(total))
-        my_bare, my_path = features.bare(seed), frozenset(tokens.of_path(seed))
+        my_bare, my_path = ranks.bare(seed), frozenset(tokens.of_path(seed))
         mine = PurePosixPath(seed).parts[:-1]
         rows, blend = [], {}
         for path in self.paths:
@@ -186,8 +187,8 @@ class Table:
             theirs = frozenset(tokens.of_path(path))
             parts = PurePosixPath(path).parts[:-1]
             shared = sum(1 for _ in _common(mine, parts))
-            subject = features.subjects_of(revision, path).get(seed, 0.0) if is_test else 0.0
-            stem = features.bare(path)
+            subject = ranks.subjects_of(revision, path).get(seed, 0.0) if is_test else 0.0
+            stem = ranks.bare(path)
             stems = frozenset(tokens.of_word(stem)) | {stem}
             own = frozenset(tokens.of_word(my_bare)) | {my_bare}
             blend[path] = (
@@ -232,10 +233,20 @@ class Table:
                     commons[1],
                 ]
             )
-        blend_place, blend_top = features.places(blend), features.top(blend)
+        blend_place, blend_top = ranks.places(blend), ranks.top(blend)
         for path, row in zip(self.paths, rows, strict=True):
             row.extend((blend_place[path], blend_top.get(path, 0.0)))
         return rows
+
+    def extends(self, path: str) -> bool:
+        """Whether a type of that file extends or implements one of the changed."""
+        role = self.revision.tests if path in self.revision.tests.facts else self.revision.sources
+        return self._extends(role.facts[path])
+
+    def called_by(self, path: str) -> list[str]:
+        """The changed names that a file calls, those that the fewest files define first."""
+        role = self.revision.tests if path in self.revision.tests.facts else self.revision.sources
+        return sorted(self._defined & role.called_names(path), key=lambda name: (self._definers(name), name))
 
     def _extends(self, known: facts.Facts) -> bool:
         return any(base in self._defined for each in known.definitions for base in each.bases)

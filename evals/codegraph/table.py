@@ -18,7 +18,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from codegraph import features, graph, navigate, objects, question, relations, store, symbols
+from codegraph import columns, features, graph, navigate, objects, question, relations, store, symbols
 from codegraph.revision import Revision
 
 Case = Mapping[str, Any]
@@ -87,7 +87,7 @@ def gold_symbols(git_dir: Path, revision: Revision, case: Case) -> dict[str, lis
 
 
 KINDS = {
-    "locate": (locate, features.NAMES),
+    "locate": (locate, columns.NAMES),
     "symbols": (symbol, symbols.NAMES),
     "blast": (blast, relations.NAMES),
 }

@@ -1,6 +1,9 @@
-"""Learn the ranker's weights from tables of mined cases, and write them as the JSON that ships.
+"""Learn a ranker's weights from tables of mined cases, and write them as the JSON that ships.
 
-    python -m evals.codegraph.train --out codegraph/weights/locate.json TABLE [TABLE ...]
+    python -m evals.codegraph.train --out codegraph/weights/locate.json --calibrate TABLE [TABLE ...]
+
+`--calibrate` also measures how scores become probabilities, on repositories that the trees had not seen, and writes
+that into `calibration.json` beside the weights, under their name.
 
 Needs numpy and lightgbm (`pip install lightgbm`); the product needs neither. Cases of one repository are always on one
 side of a split, so that what is reported is what an unseen repository gets.
@@ -8,6 +11,7 @@ side of a split, so that what is reported is what an unseen repository gets.
 
 import argparse
 import json
+import math
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -118,6 +122,24 @@ def exported(booster: "lightgbm.Booster") -> list[dict[str, list[float]]]:
     return trees
 
 
+def calibrated(cases: Cases, scores: Mapping[int, Any], depth: int = 30) -> dict[str, float]:
+    """Slope, offset and weight of the place in the logarithmic odds of a hit, by Newton's method."""
+    rows, labels = [], []
+    for place, given in scores.items():
+        order = sorted(range(len(given)), key=lambda row: (-given[row], cases.paths[place][row]))[:depth]
+        for rank, row in enumerate(order, 1):
+            rows.append((1.0, given[row] - given[order[0]], -math.log(rank)))
+            labels.append(float(cases.labels[place][row]))
+    known, wanted = numpy.asarray(rows), numpy.asarray(labels)
+    weights = numpy.zeros(3)
+    for _ in range(50):
+        chance = 1.0 / (1.0 + numpy.exp(-known @ weights))
+        slope = known.T @ (wanted - chance) - 1e-3 * weights
+        bend = (known * (chance * (1.0 - chance))[:, None]).T @ known + 1e-3 * numpy.eye(3)
+        weights = weights + numpy.linalg.solve(bend, slope)
+    return {"offset": round(weights[0], 4), "slope": round(weights[1], 4), "place": round(weights[2], 4)}
+
+
 def learned(cases: Cases, places: Sequence[int], rounds: int) -> "lightgbm.Booster":
     """Trees learned from these cases."""
     return lightgbm.train(dict(PARAMETERS), cases.picked(places), num_boost_round=rounds)
@@ -129,6 +151,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--folds", type=int, default=5, help="0: no cross-validation over repositories")
+    parser.add_argument("--calibrate", action="store_true", help="needs --out and folds")
     parser.add_argument("--held-out", type=Path, nargs="*", default=[], help="tables that are only measured")
     given = parser.parse_args()
     cases = Cases(given.tables)
@@ -141,6 +164,11 @@ def main() -> None:
             booster = learned(cases, [place for place in everything if cases.repos[place] not in out], given.rounds)
             scores |= {place: booster.predict(cases.rows[place]) for place in everything if cases.repos[place] in out}
         print("unseen repositories", len(scores), measures(cases, scores), file=sys.stderr)
+        if given.calibrate:
+            place = given.out.with_name("calibration.json")
+            known = json.loads(place.read_text()) if place.exists() else {}
+            known[given.out.stem] = {**known.get(given.out.stem, {}), **calibrated(cases, scores)}
+            place.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
     for column in ("words_top", "blend_top"):
         place = cases.names.index(column) if column in cases.names else -1
         if place >= 0:
@@ -154,6 +182,8 @@ def main() -> None:
             file=sys.stderr,
         )
         for column in ("words_top", "blend_top"):
+            if column not in other.names:
+                continue
             place = other.names.index(column)
             print(
                 table.name,

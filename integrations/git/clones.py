@@ -18,7 +18,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from domain import errors, refs
+from domain import errors, refs, work
 from integrations.git import mirror, names, runner
 
 _FRESH_PREFIX: Final = "fresh-"
@@ -41,6 +41,8 @@ class Note(BaseModel):
     """The work in progress on the forge as this clone knows it; empty: none, or the forge takes none."""
     wip_state: str = ""
     """Head and tree of that work: as long as the files are the same, nothing is pushed."""
+    accepted: tuple[work.AcceptedCommit, ...] = ()
+    """What persons did by hand: it may stand in the work in progress as it may in the pull request."""
 
 
 @dataclass(frozen=True)

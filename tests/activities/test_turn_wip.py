@@ -226,3 +226,17 @@ async def test_a_clone_of_an_older_release_is_kept_and_learns_its_base(lab: Lab)
     await lab.prepare()
     assert (lab.clone / "a.txt").exists()
     assert (await _keeper(lab).save(RUN, 1)).sha == _ref(lab)
+
+
+async def test_a_persons_protected_files_travel_with_the_work_that_follows(lab: Lab) -> None:
+    """Else every push after a handback is refused, and a lost host loses what the agent did since."""
+    await lab.prepare()
+    left = await lab.survey()
+    write(lab.clone, {"CODEOWNERS": "* @ann\n"})
+    done = await lab.integrate(person="ann", handed_over=left)
+    assert done.accepted, "the rule that this test needs does not hold"
+    write(lab.clone, {"b.txt": "after the handback\n"})
+    kept = await _keeper(lab).save(RUN, 4)
+    assert (kept.sha, kept.why_not) == (_ref(lab), "")
+    write(lab.clone, {"CODEOWNERS": "* @agent\n"})
+    assert "protects" in (await _keeper(lab).save(RUN, 5)).why_not

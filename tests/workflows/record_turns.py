@@ -82,6 +82,11 @@ async def taken_over(fettle: Installation) -> Recorded:
     return _of(started)
 
 
+async def handed_over(fettle: Installation) -> Recorded:
+    """What the agent has left is noted before a person gets the worktree (runs of generation 3)."""
+    return await taken_over(fettle)
+
+
 async def judgement_paid(fettle: Installation) -> Recorded:
     """The fleet writes the end that an agent host has told it, and books it."""
     world = fettle.world("totals")
@@ -112,7 +117,7 @@ async def _theirs(started: Run) -> None:
 
 SCENARIOS: Final[Mapping[str, Callable[[Installation], Awaitable[Recorded]]]] = {
     scenario.__name__.replace("_", "-"): scenario
-    for scenario in (reserved_turns, action_answered, quota_waited_for, taken_over, judgement_paid)
+    for scenario in (reserved_turns, action_answered, quota_waited_for, taken_over, judgement_paid, handed_over)
 }
 
 

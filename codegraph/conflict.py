@@ -1,0 +1,145 @@
+"""Whether two pieces of work will collide: where each one will probably change the code, and what the two share."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+from codegraph import features, model, navigate, question
+from codegraph.revision import Revision
+
+NAMES = (
+    "both", "both_rare", "best", "overlap", "overlap_deep", "first_same", "first_in_other", "words_alike",
+    "symbols_both", "sure_one", "sure_other", "files", "commons", "folders",
+)  # fmt: skip
+"""The columns of a pair, in order. The shipped weights know columns by their places."""
+
+_DEPTH = 20
+_SHOWN = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecast:
+    """Where work for one text will probably change the code.
+
+    Attributes:
+        files: Probability of each likely file, the likeliest first.
+        symbols: Probability of each likely definition (`path::Name`), the likeliest first.
+        rarity: For each file, 0 to 1, how seldom work of any kind touches it.
+        weights: What each token of the text is worth.
+        size: Count of sources of the revision.
+    """
+
+    files: Mapping[str, float]
+    symbols: Mapping[str, float]
+    rarity: Mapping[str, float]
+    weights: Mapping[str, float]
+    size: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Clash:
+    """What two forecasts share.
+
+    Attributes:
+        probability: How likely both works change at least one file in common, 0 to 1.
+        serialize: Whether to let one wait for the other: chosen so that nine of ten real collisions are caught.
+        files: The files most likely changed by both, each with the probability of that.
+        symbols: The same for definitions.
+    """
+
+    probability: float
+    serialize: bool
+    files: tuple[tuple[str, float], ...]
+    symbols: tuple[tuple[str, float], ...]
+
+
+def forecast(revision: Revision, text: str) -> Forecast:
+    """Where work for a text will probably change the code of a revision. A text that says nothing gives nothing."""
+    asked = question.read(text)
+    if not asked.weights or not len(revision.sources):
+        return Forecast({}, {}, {}, {}, len(revision.sources))
+    found = features.Table(revision, asked)
+    answer = navigate.answered(found, _DEPTH)
+    files = {hit.path: hit.probability for hit in answer.files}
+    places: dict[str, int] = {}
+    symbols = {}
+    for place, each in enumerate(answer.symbols[: 2 * _DEPTH], 1):
+        places[each.path] = places.get(each.path, 0) + 1
+        symbols[f"{each.path}::{each.name}"] = files.get(each.path, 0.0) / math.sqrt(place)
+    past = revision.past
+    changes = {path: past.changes(path) if past else 0 for path in files}
+    total = max(1, len(past.commits)) if past else 1
+    rarity = {path: 1.0 / (1.0 + 20.0 * count / total) for path, count in changes.items()}
+    return Forecast(files, symbols, rarity, found.weights, len(revision.sources))
+
+
+def columns(one: Forecast, other: Forecast) -> list[float]:
+    """The row of a pair; it is the same either way round."""
+    shared = sorted(one.files.keys() & other.files.keys())
+    parts = {path: one.files[path] * other.files[path] for path in shared}
+    rare = {path: parts[path] * min(one.rarity[path], other.rarity[path]) for path in shared}
+    place_one = {path: place for place, path in enumerate(one.files, 1)}
+    place_other = {path: place for place, path in enumerate(other.files, 1)}
+    first_one, first_other = next(iter(one.files), ""), next(iter(other.files), "")
+    deep = [1.0 / (math.log2(place_one[path] + 1) * math.log2(place_other[path] + 1)) for path in shared]
+    top = [1.0 / (place_one[path] * place_other[path]) for path in shared]
+    symbols = {name: one.symbols[name] * other.symbols[name] for name in one.symbols.keys() & other.symbols.keys()}
+    first_in_other = (other.files.get(first_one, 0.0), one.files.get(first_other, 0.0))
+    sure = sorted((next(iter(one.files.values()), 0.0), next(iter(other.files.values()), 0.0)))
+    return [
+        _any(parts),
+        _any(rare),
+        max(parts.values(), default=0.0),
+        math.fsum(top),
+        math.fsum(deep),
+        float(bool(first_one) and first_one == first_other),
+        sum(first_in_other),
+        _alike(one.weights, other.weights),
+        _any(symbols),
+        *sure,
+        math.log1p(min(one.size, other.size)),
+        math.log1p(len(shared)),
+        _folders(one, other),
+    ]
+
+
+def clash(one: Forecast, other: Forecast) -> Clash:
+    """Whether work for two texts will collide."""
+    if not one.files or not other.files:
+        return Clash(0.0, False, (), ())
+    learned = model.load("conflict", NAMES)
+    probability = model.logistic(learned.score(columns(one, other)))
+    shared = {path: chance * other.files[path] for path, chance in one.files.items() if path in other.files}
+    symbols = {name: chance * other.symbols[name] for name, chance in one.symbols.items() if name in other.symbols}
+    limit = model.threshold("conflict")
+    return Clash(round(probability, 4), probability >= limit, _likeliest(shared), _likeliest(symbols))
+
+
+def _likeliest(shared: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+    ranked = sorted(shared, key=lambda name: (-shared[name], name))[:_SHOWN]
+    return tuple((name, round(shared[name], 4)) for name in ranked)
+
+
+def _any(chances: Mapping[str, float]) -> float:
+    """Probability that at least one of independent things happens."""
+    none = 1.0
+    for name in sorted(chances):
+        none *= 1.0 - chances[name]
+    return 1.0 - none
+
+
+def _alike(one: Mapping[str, float], other: Mapping[str, float]) -> float:
+    shared = math.fsum(one[token] * other[token] for token in sorted(one.keys() & other.keys()))
+    lengths = math.hypot(*one.values()) * math.hypot(*other.values())
+    return shared / lengths if lengths else 0.0
+
+
+def _folders(one: Forecast, other: Forecast) -> float:
+    def weights(of: Forecast) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for path, chance in of.files.items():
+            folder = path.rpartition("/")[0]
+            found[folder] = found.get(folder, 0.0) + chance
+        return found
+
+    return _alike(weights(one), weights(other))
