@@ -9,17 +9,17 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-import pydantic
 import structlog
+from pydantic import BaseModel, ConfigDict
 
 import codegraph
-from codegraph import clean
+from codegraph import clean, skips
 from domain import code_graph, errors, refs
 from domain.redaction import Redactor
 from integrations.git import mirror, names
@@ -37,9 +37,61 @@ _NICENESS: Final = 15
 _CODE: Final = Path(__file__).resolve().parents[1]
 _STORE: Final = "fettle"
 """Folder of the graph's store in a git directory, as `codegraph.store` has it."""
-_START: Final = "import sys; sys.path[:] = sys.argv[1:]; from activities import graph_child; graph_child.main()"
+_START: Final = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
+    "from codegraph import __main__ as program; sys.exit(program.main())"
+)
+"""`python -m codegraph`, found where this process found it, whatever the working directory holds."""
 
-Answer = TypeVar("Answer", bound=code_graph.Message)
+Answer = TypeVar("Answer", bound="_Answer")
+
+
+class _Answer(BaseModel):
+    """What `python -m codegraph` prints; `missing` is ours."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    missing: str = ""
+
+
+class _Map(_Answer):
+    map: str = ""
+    missing_grammars: dict[str, int] = {}
+
+
+class _Changed(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    path: str
+
+
+class _Radius(_Answer):
+    changed: tuple[_Changed, ...] = ()
+    review: tuple[code_graph.Touched, ...] = ()
+    tests: tuple[code_graph.Touched, ...] = ()
+    watch: tuple[code_graph.Touched, ...] = ()
+    left_out: int = 0
+
+
+class _Frame(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    path: str | None = None
+
+
+class _Trace(_Answer):
+    frames: tuple[_Frame, ...] = ()
+    suspects: tuple[code_graph.Suspect, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Question:
+    """One command line of `python -m codegraph`, and the commits that it names."""
+
+    command: str
+    commits: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    stdin: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -62,9 +114,12 @@ class CodeGraph:
 
     async def map_of(self, repo: refs.Repository, rev: str, task: str) -> code_graph.Map:
         """Where to look at `rev` for what `task` speaks of."""
-        asked = {"ask": "map", "text": task[:_MOST_TEXT], "budget": self.map_tokens}
-        found = await self._answer(repo, (rev,), {**asked, "rev": rev}, code_graph.Map)
-        return found.model_copy(update={"text": self.redactor.redact(found.text), "gaps": clean.line(found.gaps, 300)})
+        options = ("--rev", rev, "--budget", str(self.map_tokens))
+        asked = _Question("map", (rev,), options, task[:_MOST_TEXT].encode("utf-8", "replace"))
+        found = await self._answer(repo, asked, _Map)
+        if found.missing or not found.map:
+            return code_graph.Map(missing=found.missing or "no file that it reads holds a word of the task")
+        return code_graph.Map(text=self.redactor.redact(found.map), gaps=_gaps(found))
 
     async def radius(
         self, repo: refs.Repository, base: str, head: str, *, seconds: float | None = None
@@ -74,90 +129,122 @@ class CodeGraph:
         Args:
             seconds: A limit below this host's own.
         """
-        asked = {"ask": "blast", "rev": base, "head": head}
-        return await self._answer(repo, (base, head), asked, code_graph.Radius, seconds)
+        asked = _Question("blast", (base, head), ("--base", base, "--head", head))
+        found = await self._answer(repo, asked, _Radius, seconds)
+        if found.missing:
+            return code_graph.Radius(missing=found.missing)
+        changed = tuple(each.path for each in found.changed if skips.is_test(each.path))
+        held = await self._held(repo, head, (*changed, *(each.path for each in found.tests)))
+        return code_graph.Radius(
+            review=found.review,
+            tests=tuple(each for each in found.tests if each.path in held),
+            watch=found.watch,
+            changed_tests=tuple(path for path in changed if path in held),
+            left_out=found.left_out,
+        )
 
     async def suspects(self, repo: refs.Repository, rev: str, trace: object) -> code_graph.Suspects:
-        """Which files of `rev` a stack trace runs in.
+        """Which files of `rev` a stack trace runs in. Paths and names are as they are in the repository.
 
         Args:
             trace: Any JSON with frames in it, as crash reporters send it.
         """
-        asked = {"ask": "suspects", "rev": rev, "trace": trace, "names": [str(repo)]}
-        if len(json.dumps(asked, default=str)) > _MOST_TRACE:
-            return code_graph.Suspects(missing=f"the stack trace has more than {_MOST_TRACE} characters")
-        return await self._answer(repo, (rev,), asked, code_graph.Suspects)
+        stdin = json.dumps(trace).encode()
+        if len(stdin) > _MOST_TRACE:
+            return code_graph.Suspects(missing=f"the stack trace has more than {_MOST_TRACE} bytes")
+        found = await self._answer(
+            repo, _Question("frames", (rev,), ("--rev", rev, "--name", str(repo)), stdin), _Trace
+        )
+        foreign = sum(each.path is None for each in found.frames)
+        return code_graph.Suspects(
+            missing=found.missing, files=found.suspects, frames=len(found.frames), foreign=foreign
+        )
+
+    async def _held(self, repo: refs.Repository, head: str, paths: tuple[str, ...]) -> frozenset[str]:
+        """Those of the paths that `head` holds."""
+        if not paths:
+            return frozenset()
+        source = self.mirrors.of(repo)
+        try:
+            listed = await source.git.run(
+                *("--literal-pathspecs", "ls-tree", "-z", "--name-only", "--full-tree", head, "--", *paths),
+                at=source.place,
+            )
+        except errors.GitFailed as failure:
+            _log.warning("tests are not named first", repository=str(repo), because=str(failure))
+            return frozenset()
+        return frozenset(listed.stdout.decode("utf-8", "replace").split("\0")) & frozenset(paths)
 
     async def _answer(
-        self,
-        repo: refs.Repository,
-        commits: tuple[str, ...],
-        asked: Mapping[str, Any],
-        kind: type[Answer],
-        seconds: float | None = None,
+        self, repo: refs.Repository, asked: _Question, kind: type[Answer], seconds: float | None = None
     ) -> Answer:
         seconds = min(self.seconds, seconds or self.seconds)
         try:
             async with asyncio.timeout(seconds):
                 source = self.mirrors.of(repo)
-                if missing := await _unknown(source, commits):
+                if missing := await _unknown(source, asked.commits):
                     return kind(missing=missing)
                 async with self._turn:
                     done = await process.capture(self._spec(source, asked), seconds=seconds, most=_MOST_ANSWER)
         except TimeoutError:
-            return self._without(kind, repo, f"it was not ready after {seconds:g} s", asked)
+            return self._without(kind, repo, asked, f"it was not ready after {seconds:g} s")
         except (errors.FettleError, OSError) as failure:
-            return self._without(kind, repo, "it could not be made on this host", asked, str(failure))
+            return self._without(kind, repo, asked, "it could not be made on this host", str(failure))
         if done.timed_out:
-            return self._without(kind, repo, f"it was not ready after {seconds:g} s", asked)
+            return self._without(kind, repo, asked, f"it was not ready after {seconds:g} s")
         if done.status.exceeded:
-            return self._without(kind, repo, "it needs more memory than it may have", asked, done.status.exceeded)
+            return self._without(kind, repo, asked, "it needs more than it may have here", done.status.exceeded)
         if done.status.exit_code != 0:
-            said = done.stderr.decode("utf-8", "replace")[-1000:]
-            return self._without(kind, repo, "it could not be made", asked, f"{done.status}: {said}")
-        try:
-            return kind.model_validate_json(done.stdout)
-        except pydantic.ValidationError as wrong:
-            return self._without(kind, repo, "its answer could not be read", asked, str(wrong))
+            said = " ".join((done.stdout[-500:] + b" " + done.stderr[-500:]).decode("utf-8", "replace").split())
+            return self._without(kind, repo, asked, "it could not be made", f"{done.status}: {said}")
+        try:  # a path that is no UTF-8 comes with lone surrogates, which models refuse
+            plain = json.dumps(json.loads(done.stdout), ensure_ascii=False).encode("utf-8", "replace")
+            return kind.model_validate_json(plain)
+        except (ValueError, RecursionError) as wrong:
+            return self._without(kind, repo, asked, "its answer could not be read", str(wrong)[:1000])
 
     def _without(
-        self, kind: type[Answer], repo: refs.Repository, missing: str, asked: Mapping[str, Any], why: str = ""
+        self, kind: type[Answer], repo: refs.Repository, asked: _Question, missing: str, why: str = ""
     ) -> Answer:
-        _log.warning(
-            "a run goes on without the code graph",
-            repository=str(repo),
-            asked=asked["ask"],
-            missing=missing,
-            because=self.redactor.redact(why),
-        )
+        because = self.redactor.redact(why)
+        _log.warning("no code graph", repository=str(repo), asked=asked.command, missing=missing, because=because)
         return kind(missing=missing)
 
-    def _spec(self, source: mirror.Mirror, asked: Mapping[str, Any]) -> process.Spec:
+    def _spec(self, source: mirror.Mirror, asked: _Question) -> process.Spec:
         store = source.path / _STORE
-        store.mkdir(mode=0o700, exist_ok=True)
+        with suppress(OSError):  # then what is read is read again next time
+            store.mkdir(mode=0o700, exist_ok=True)
         path = [str(_CODE), *filter(os.path.isabs, sys.path)]
-        argv = (sys.executable, "-I", "-S", "-c", _START, *path)
+        python = (sys.executable, "-I", "-S", "-c", _START, json.dumps(path))
+        argv = (*python, asked.command, "--repo", str(source.path), "--store", str(store), *asked.options)
         return process.Spec(
-            argv=_walled(argv, source.path, store, path),
+            argv=walled(argv, source.path, store, path),
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"},
             cwd=source.path,
-            stdin=json.dumps({**asked, "repository": str(source.path)}, default=str).encode(),
+            stdin=asked.stdin,
             rlimits=limits.ProcessLimits(memory_mebibytes=self.memory_mebibytes, niceness=_NICENESS),
             grace_seconds=0,
         )
 
 
-def _walled(argv: tuple[str, ...], repository: Path, store: Path, path: list[str]) -> tuple[str, ...]:
+def walled(argv: tuple[str, ...], repository: Path, store: Path, path: list[str]) -> tuple[str, ...]:
     """Grammars are C that reads what strangers wrote. Where the kernel can hold it, the process reads the mirror and
-    the programs, and writes its store: neither the worker's secrets nor another run are in reach."""
+    the programs, and writes its store: neither the worker's files and environment nor another run are in reach."""
     if landlock.version() < landlock.LEAST_VERSION:
         return argv
     python = Path(sys.executable)
     programs = [*trees.SYSTEM, *trees.of_interpreter(python.resolve()), trees.OWN, Path(codegraph.__file__).parent]
     with suppress(LookupError):  # the question then fails, and says why
         programs += trees.of_program("git", os.environ.get("PATH", os.defpath))[1]
-    read = [*map(str, programs), "/etc", "/proc", *path[1:], str(_CODE / "activities"), str(repository)]
+    read = [*map(str, (*programs, *trees.CONFIGURATION)), *path[1:], str(repository)]
     return spec_.caged(python, trees.OWN / "cage.py", argv, read=read, write=["/dev/null", str(store)])
+
+
+def _gaps(found: _Map) -> str:
+    parts = [
+        f"{count} files in {name}, whose grammar is not installed" for name, count in found.missing_grammars.items()
+    ]
+    return clean.line("; ".join(parts), 300)
 
 
 def for_reviewer(radius: code_graph.Radius) -> str:

@@ -23,9 +23,6 @@ from sandbox import spec as spec_
 
 _TAIL_CHARACTERS: Final = 3000
 _MOST_LOG_BYTES: Final = 8 * 1024 * 1024
-_TESTS_FIRST: Final = "FETTLE_TESTS_FIRST"
-"""For the command: paths of the tests that the change touches or bears on, the nearest first, with a space between.
-Always set; empty when none is known. It is a hint: the command alone decides what it runs."""
 _MOST_TESTS: Final = 20
 _ONE_OUTPUT: Final = 'exec bash -c "$1" 2>&1'
 """Both outputs in one, in the order they were printed."""
@@ -132,7 +129,7 @@ class VerificationActivities:
         )
         return process.Spec(
             argv=("bash", "-c", _ONE_OUTPUT, "verify", request.command),
-            env={**env, _TESTS_FIRST: " ".join(first)},  # ours, where nothing of the worker's environment is let in
+            env={**env, work.TESTS_FIRST: " ".join(first)},  # ours, where nothing of the worker's environment is let in
             cwd=checkout.files,
             rlimits=self.rlimits,
             level=self.level,

@@ -25,6 +25,7 @@ GROUPS: Final = {
     "repo": ("Register repositories and set their policy.", _OPERATE),
     "agents": ("See and change the agents of the pool.", _OPERATE),
     "budget": ("See and change what may be spent.", _OPERATE),
+    "graph": ("Ask the code: where to look, what a change can break, which two changes collide.", _SEE),
 }
 
 
@@ -312,5 +313,21 @@ COMMANDS: Final = (
         ("set", "change", "Set limits in dollars.", "set --day 50 --run 5"),
         ("override", "override", "Allow more for a while; it ends by itself.", "override --usd 10 --for 2h"),
         ("clear", "clear", "Ask a provider again that is left alone.", "clear anthropic"),
+    ),
+    *_group(
+        "graph",
+        ("index", "index", "Read a revision into the store, and say what was read.", "index --repo ."),
+        ("stats", "stats", "Count what a revision holds: languages, skipped files, commits.", "stats --repo ."),
+        ("locate", "locate", "Rank the files and definitions that a text asks for.", "locate 'rounding of totals'"),
+        ("blast", "blast", "Say what a change can break, and which tests to run.", "blast main..HEAD"),
+        ("frames", "frames", "Find the files and definitions of a stack trace.", "frames event.json"),
+        ("conflict", "conflict", "Say how likely two pieces of work collide.", "conflict 'round once' @other.md"),
+        (
+            "map",
+            "draw",
+            "Draw a map of the code for a text, within a budget.",
+            "map 'rounding' --budget 2000",
+        ),
+        ("explain", "explain", "Say why a file is where it is in a ranking.", "explain 'rounding' src/totals.py"),
     ),
 )

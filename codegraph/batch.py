@@ -160,9 +160,9 @@ def run(
     began = time.monotonic()
     report = Report()
     asking = {"locate": _locate, "blast": _blast, "conflict": _conflict, "frames": _frames}[kind]
-    part = out.with_name(f"{out.name}.part")
     if out.exists() and not out.is_file():
         raise Error(f"{out} is no file: name one that can be replaced")
+    part = out.with_name(f"{out.name}.part")
     try:
         with part.open("w", encoding="utf-8") as lines:
             for answer in asking(questions, {str(case.get("id")): case for case in cases}, _Tour(places, report, tell)):

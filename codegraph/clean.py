@@ -7,9 +7,9 @@ _LONGEST = 160
 
 
 def line(text: str, longest: int = _LONGEST) -> str:
-    """One line of plain text: no control or direction characters, back-quotes or angle brackets; white space folded."""
+    """One line of plain text: no control or direction characters, no back-quotes; white space folded."""
     kept = "".join(" " if character.isspace() else character for character in text if _plain(character))
-    kept = " ".join(kept.replace("`", "'").replace("<", "(").replace(">", ")").split())
+    kept = " ".join(kept.replace("`", "'").split())
     return kept if len(kept) <= longest else kept[: longest - 1] + "…"
 
 

@@ -53,6 +53,18 @@ WORDS: Final[Mapping[str, str]] = {
     "gap": "how far the first file by words is ahead of the second",
     "cosine_top": "how similar its words are to the question's",
     "base": "words and names together",
+    "more_top": "its text holds words that past changes use together with those of the question",
+    "more_chunk_top": "one definition of it holds words that past changes use together with those of the question",
+    "aside": "whether it lies beside the product, as examples and scripts do",
+    "language_share": "share of the files that are in its language",
+    "votes_share": "share of all past changes' votes that it has",
+    "together_first": "how often it changes when the first file by words does",
+    "together_share": "how often it changes when the files that hold the words do",
+    "callee_top": "the files that hold the words call what it defines",
+    "caller_top": "it calls what the files that hold the words define",
+    "first_folder": "it lies in the folder of the first file by words",
+    "first_place": "its place by a first guess",
+    "first_top": "a first guess",
     "blend_place": "its place by a plain mix of the evidence",
     "blend_top": "a plain mix of the evidence",
 }
@@ -150,17 +162,12 @@ def _outside(made: manifest.Manifest, path: str) -> str:
 
 def _evidence(rows: Sequence[Sequence[float]], row: Sequence[float]) -> list[Evidence]:
     learned = model.load("locate", columns.NAMES)
-    score = learned.score(row)
+    typical = [statistics.median_low(values) for values in zip(*rows, strict=True)]
     found = []
-    for column, name in enumerate(columns.NAMES):
-        values = [each[column] for each in rows]
-        typical = statistics.median_low(values)
-        without = [*row]
-        without[column] = typical
-        effect = round(score - learned.score(without), 4)
-        value = row[column]
-        if effect or value != typical:
-            place = 1 + sum(1 for each in values if each > value)
-            words = WORDS.get(name, name.replace("_", " "))
-            found.append(Evidence(name, words, round(value, 4), place, round(typical, 4), effect))
+    parts = zip(columns.NAMES, row, typical, learned.parts(row), learned.parts(typical), strict=True)
+    for column, (name, value, usual, given, usually) in enumerate(parts):
+        effect = round(given - usually, 4)
+        if effect or value != usual:
+            place = 1 + sum(1 for each in rows if each[column] > value)
+            found.append(Evidence(name, WORDS[name], round(value, 4), place, round(usual, 4), effect))
     return sorted(found, key=lambda each: (-abs(each.effect), columns.NAMES.index(each.column)))

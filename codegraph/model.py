@@ -1,4 +1,4 @@
-"""The learned weights: a sum of small decision trees over the columns of a table. Data, not code; read once."""
+"""The learned weights: one number for each column of a table. Data, not code; read once."""
 
 import functools
 import json
@@ -10,39 +10,40 @@ from typing import Any
 Row = Sequence[float]
 
 
-class Trees:
-    """A sum of decision trees.
+class Weights:
+    """A weighted sum of columns. Being a sum, it can say what each kind of evidence gave.
 
     Raises:
         ValueError: The weights were learned for other columns than this version computes.
     """
 
     def __init__(self, content: dict[str, Any], columns: Sequence[str]) -> None:
-        learned = list(content["columns"])
-        if learned != list(columns[: len(learned)]):
+        if list(content["columns"]) != list(columns):
             raise ValueError(
                 "the weights name other columns than this version computes: they belong to another version"
             )
-        self._trees = [
-            (tree["column"], tree["bound"], tree["left"], tree["right"], tree["leaves"]) for tree in content["trees"]
-        ]
+        self._weights = tuple(float(weight) for weight in content["weights"])
+        self._offset = float(content.get("offset", 0.0))
 
     def score(self, row: Row) -> float:
-        """The sum of all trees' answers for one row."""
-        total = 0.0
-        for column, bound, left, right, leaves in self._trees:
-            node = 0 if column else -1
-            while node >= 0:
-                node = left[node] if row[column[node]] <= bound[node] else right[node]
-            total += leaves[-node - 1]
-        return total
+        """The sum for one row."""
+        return self._offset + math.fsum(weight * value for weight, value in zip(self._weights, row, strict=True))
+
+    def parts(self, row: Row) -> list[float]:
+        """What each column gave to the sum."""
+        return [weight * value for weight, value in zip(self._weights, row, strict=True)]
+
+
+def _read(name: str) -> dict[str, Any]:
+    text = resources.files("codegraph").joinpath("weights", f"{name}.json").read_text("utf-8")
+    content: dict[str, Any] = json.loads(text)
+    return content
 
 
 @functools.cache
-def load(name: str, columns: tuple[str, ...]) -> Trees:
-    """The shipped weights of one task (`locate`, `blast`, `conflict`)."""
-    text = resources.files("codegraph").joinpath("weights", f"{name}.json").read_text("utf-8")
-    return Trees(json.loads(text), columns)
+def load(name: str, columns: tuple[str, ...]) -> Weights:
+    """The shipped weights of one task (`locate`, `symbols`, `blast`, `conflict`)."""
+    return Weights(_read(name), columns)
 
 
 class Calibration:
@@ -68,18 +69,12 @@ def logistic(value: float) -> float:
 
 
 @functools.cache
-def _measured() -> dict[str, Any]:
-    text = resources.files("codegraph").joinpath("weights", "calibration.json").read_text("utf-8")
-    content: dict[str, Any] = json.loads(text)
-    return content
+def calibration(name: str) -> Calibration:
+    """The calibration that was measured for the weights of a task."""
+    return Calibration(_read("calibration")[name])
 
 
 @functools.cache
-def calibration(name: str) -> Calibration:
-    """The calibration that was measured for the weights of a task."""
-    return Calibration(_measured()[name])
-
-
 def threshold(name: str) -> float:
     """The probability from which a task says yes, as it was measured with its weights."""
-    return float(_measured()[name]["threshold"])
+    return float(_read("calibration")[name]["threshold"])

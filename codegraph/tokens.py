@@ -56,10 +56,12 @@ def _undoubled(word: str) -> str:
 
 @functools.lru_cache(maxsize=400_000)
 def of_word(word: str) -> tuple[str, ...]:
-    """Tokens of one word as written: its stemmed parts, and the whole in lower case when it has several parts."""
+    """Tokens of one word as written: its stemmed parts of two letters or more, and the whole in lower case
+    when it has several parts."""
     word = word[:_LONGEST]
-    parts = [stem(part.lower()) for part in _PART.findall(word)]
-    if len(parts) > 1:
+    raw = _PART.findall(word)
+    parts = [stem(part.lower()) for part in raw if len(part) > 1]
+    if len(raw) > 1:
         parts.append(word.replace("_", "").lower())
     return tuple(parts)
 

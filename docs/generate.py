@@ -72,7 +72,8 @@ _WORDS: Final = {
     "claude_credentials_file": "Credentials file of the Claude CLI; agents get a copy. Not set: the environment's key.",
     "policy.approval_mode": "How much a person decides. Not set: the fleet's mode.",
     "policy.verify_command": "Run with `bash -c` on a clean checkout of the commit, after its branch is pushed and "
-    "before the pull request is opened. Empty: CI alone decides.",
+    "before the pull request is opened. Its environment names tests to run first in `FETTLE_TESTS_FIRST`. Empty: CI "
+    "alone decides.",
     "policy.base_branch": "Branch that changes are merged into. Empty: the repository's default branch.",
     "policy.agent": "Agent for this repository. Empty: the installation's default.",
     "policy.model": "Model for the agent. Empty: the agent's own default.",

@@ -1,11 +1,16 @@
 """The work of a run on one agent host: the lease, the worktree, the import of commits, verification."""
 
 import enum
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
 from domain import artifacts, refs
 from domain.hooks import Hooks  # the module's name is a field below
+
+TESTS_FIRST: Final = "FETTLE_TESTS_FIRST"
+"""Variable of a verify command: paths of the tests that the change touches or bears on, the nearest first, with a space
+between. Always set, empty when none is known. It is a hint: the command alone decides what it runs."""
 
 
 class Message(BaseModel):
@@ -173,6 +178,8 @@ class VerifyCommit(Message):
     sha: str
     command: str
     timeout_seconds: float = 300
+    base_sha: str = ""
+    """Where the change begins; empty: it is not known, and no test is named first."""
 
 
 class Verification(Message):
@@ -183,3 +190,5 @@ class Verification(Message):
     """The last 3,000 characters of output, redacted."""
     seconds: float = 0
     log: artifacts.ArtifactRef | None = None
+    tests_first: tuple[str, ...] = ()
+    """Tests that the command was told to run first, as FETTLE_TESTS_FIRST."""

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 import structlog
 from temporalio import client
 
-from activities import judging
+from activities import code_graph, judging
+from domain.redaction import Redactor
 from integrations.agent import judge, registry
 from integrations.agent.claude import ClaudeSettings
 from integrations.agent.port import AgentBackend
 from integrations.agent.registry import AgentSettings
 from integrations.agent.scripted import ScriptedSettings
+from integrations.git.mirror import Mirrors
 from workers import settings
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -61,3 +63,16 @@ def judge_of(
     """Who judges here, and where that is paid; `backend` is the CLI that judges."""
     metered = judging.MeteredRunner(runner, backend)
     return registry.judge_named(known.judge, agents, metered), judging.till_of(known.judge, temporal)
+
+
+def graph_of(known: settings.Settings, mirrors: Mirrors, redactor: Redactor) -> code_graph.CodeGraph | None:
+    """What answers questions about this host's repositories; None where it is switched off."""
+    if not known.code_graph_seconds:
+        return None
+    return code_graph.CodeGraph(
+        mirrors,
+        redactor,
+        seconds=known.code_graph_seconds,
+        memory_mebibytes=known.code_graph_memory_mebibytes,
+        map_tokens=known.code_graph_map_tokens,
+    )

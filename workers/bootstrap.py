@@ -1,6 +1,7 @@
 """From settings to running workers: open the ports, build the activities, poll until a signal asks to stop."""
 
 import asyncio
+import functools
 import json
 import os
 import signal
@@ -176,13 +177,14 @@ async def run_agents(settings: Settings) -> None:
         judge_cli = backends.get(settings.judge)
         judges = ConfinedRunner(state, confinement, way_out, judge_cli)
         judge, till = host_agents.judge_of(settings, agents, judge_cli, judges, temporal)
+        graph = host_agents.graph_of(settings, mirrors, redactor)
         draining = agent_hosting.Draining()
         hooks = HookRunner(confinement, store, redactor, state, way_out=way_out)
         leases = HostActivities(
             mirrors,
             settings.agent_slots,
             found,
-            _open_probe(temporal),
+            functools.partial(starting.is_open, temporal),
             name=host,
             forge=forge,
             draining=draining,
@@ -192,7 +194,7 @@ async def run_agents(settings: Settings) -> None:
         )
         shared = (
             leases,
-            reviewing.JudgementActivities(forge, judge, redactor, till),
+            reviewing.JudgementActivities(forge, judge, redactor, till, graph),
             BreakdownJudgementActivities(judge, redactor, till),
         )
         disk = (
@@ -205,12 +207,15 @@ async def run_agents(settings: Settings) -> None:
                 redactor,
                 checkpoints=agent_hosting.checkpoints(host, forge, mirrors, store, redactor),
                 hooks=hooks,
+                graph=graph,
                 way_out=way_out,
                 checkpoint_seconds=settings.checkpoint_seconds,
                 drain_seconds=settings.drain_seconds,
             ),
             IntegrationActivities(forge, mirrors, store, redactor),
-            VerificationActivities(forge, mirrors, store, redactor, level, way_out, rlimits=confinement.rlimits),
+            VerificationActivities(
+                forge, mirrors, store, redactor, level, way_out, rlimits=confinement.rlimits, graph=graph
+            ),
             leases,
         )
         named = agent_hosting.agents_of(backends, confinement.host_environment)
@@ -281,13 +286,6 @@ def _methods(groups: Sequence[object]) -> list[Any]:
 
 def _is_activity(candidate: object) -> bool:
     return hasattr(candidate, "__temporal_activity_definition")
-
-
-def _open_probe(temporal: client.Client) -> Any:
-    async def is_open(workflow_id: str) -> bool:
-        return await starting.is_open(temporal, workflow_id)
-
-    return is_open
 
 
 async def _ensure_fleet(temporal: client.Client, settings: Settings) -> None:

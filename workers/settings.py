@@ -171,6 +171,13 @@ class Settings(BaseSettings):
     checkpoint_seconds: float = Field(default=60, ge=1, le=3600)
     """Longest time that a turn is not kept where another host finds it, although its work or its conversation has
     changed. It is kept soon after each answer, but so rarely that this takes a twentieth of a processor."""
+    code_graph_seconds: float = Field(default=60, ge=0, le=600)
+    """How long a turn, a review (60 at most) or a verification waits for what the code graph knows; what is not ready
+    by then is left out, and said to be missing. 0: the code graph is not asked."""
+    code_graph_memory_mebibytes: int = Field(default=1024, ge=0)
+    """Memory of the process that reads a repository for it. 0: no limit."""
+    code_graph_map_tokens: int = Field(default=2000, ge=200, le=16000)
+    """The longest map of the code in an agent's prompt, in tokens of a model, estimated carefully."""
     intake_interval_seconds: float = Field(default=30, ge=1, le=86400)
     ci_poll_seconds: float = Field(default=180, ge=1, le=86400)
     """How often CI is asked when no webhook tells."""

@@ -14,15 +14,16 @@ import pydantic_settings
 from pydantic import BaseModel, SecretStr
 from pydantic_settings import BaseSettings
 
-from domain import errors
+from domain import errors, work
 
 PREFIX: Final = "FETTLE_"
 NESTED: Final = "__"
 CONFIG_VARIABLE: Final = "FETTLE_CONFIG"
 FILE_NAME: Final = "fettle.toml"
 
-_OTHER_VARIABLES: Final = frozenset({CONFIG_VARIABLE, "FETTLE_OPERATOR", "FETTLE_TEMPORAL_CLI"})
-"""Variables of ours that are no settings: where the file is, who gives commands, which `temporal` binary to start."""
+_OTHER_VARIABLES: Final = frozenset({CONFIG_VARIABLE, work.TESTS_FIRST, "FETTLE_OPERATOR", "FETTLE_TEMPORAL_CLI"})
+"""Variables of ours that are no settings: where the file is, what a verify command is told, who gives commands, which
+`temporal` binary to start."""
 
 # Kubernetes puts these into every pod beside a Service named fettle or fettle-…; FETTLE_WEB_PORT can be one of them.
 _SERVICE_LINK: Final = re.compile(r"^FETTLE_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)$")

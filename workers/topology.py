@@ -54,7 +54,8 @@ cancel is heard within three seconds."""
 def runner() -> SandboxedWorkflowRunner:
     """The workflow sandbox. Our pure packages pass through: the domain is deterministic by its own rule, activities
     are only named by workflows, and what activities import is never called in a workflow."""
-    passthrough = ("domain", "activities", "integrations", "store", "sandbox", "httpx", "sqlalchemy", "structlog")
+    ours = ("domain", "activities", "codegraph", "integrations", "store", "sandbox")
+    passthrough = (*ours, "httpx", "sqlalchemy", "structlog")
     return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*passthrough))
 
 

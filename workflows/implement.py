@@ -318,6 +318,7 @@ class ImplementWorkflow:
                 sha=state.integration.head_sha,
                 command=state.policy.verify_command,
                 timeout_seconds=state.policy.verify_timeout_seconds,
+                base_sha=state.integration.base_sha,
             ),
             summary=f"{state.policy.verify_command} on {state.integration.head_sha[:9]}"[:300],
             task_queue=self._queue(),

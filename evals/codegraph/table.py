@@ -117,6 +117,8 @@ def main() -> None:
                     case["gold_symbols"] = gold_symbols(git_dir, revision, case)
                 before = time.monotonic()
                 for key, paths, rows, gold in make(revision, case):
+                    if not gold:
+                        continue
                     kept = [[round(value, 4) for value in row] for row in rows]
                     line = {"id": key, "repo": repo, "gold": gold, "paths": paths, "rows": kept}
                     out.write(json.dumps(line, separators=(",", ":")) + "\n")

@@ -21,7 +21,7 @@ from workers import settings, settings_sources
 
 _LINK: Final = re.compile(r"(?<!`)\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
-_OTHER_VARIABLES: Final = {"FETTLE_CONFIG", "FETTLE_OPERATOR", "FETTLE_TEMPORAL_CLI"}
+_OTHER_VARIABLES: Final = {"FETTLE_CONFIG", "FETTLE_OPERATOR", "FETTLE_TEMPORAL_CLI", "FETTLE_TESTS_FIRST"}
 
 each_page = pytest.mark.parametrize("page", pages.PAGES, ids=pages.name)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain import errors
+from domain import code_graph, errors
 from domain.brief import Brief
 from integrations import prompts
 
@@ -23,8 +23,9 @@ BRIEF = Brief(
 )
 
 
-def implement(**change: Any) -> str:
-    facts = BRIEF.model_copy(update=change).model_dump()
+def implement(code: code_graph.Map | None = None, **change: Any) -> str:
+    known = (code or code_graph.Map()).model_dump()
+    facts = {**BRIEF.model_copy(update=change).model_dump(), **{f"code_{name}": known[name] for name in known}}
     head = LIBRARY.front_matter("implement")
     return LIBRARY.render("implement", {name: facts[name] for name in head.inputs}).text
 
@@ -84,6 +85,18 @@ def test_each_kind_of_feedback_has_its_section_and_only_that(reason: str, headin
 def test_a_first_turn_has_no_feedback_section() -> None:
     assert "CI failed" not in implement()
     assert "what earlier" not in implement(learnings=()).lower()
+
+
+def test_a_map_is_data_and_its_lack_is_one_line() -> None:
+    shown = implement(code_graph.Map(text="src/a.py  (defines crash)\n", gaps="2 files in ruby"))
+    assert "## Where to look" in shown
+    assert shown.index("<data-", shown.index("## Where to look")) < shown.index("src/a.py  (defines crash)")
+    assert "Files that the map knows less of: 2 files in ruby." in shown
+    lacking = implement(code_graph.Map(missing="it was not ready"))
+    assert "\n\nNo map of the code: it was not ready.\n\n" in lacking
+    for words in (lacking, implement()):
+        assert "Where to look" not in words
+        assert "beginning with the map" not in words
 
 
 def test_text_of_others_cannot_close_its_wrapping() -> None:

@@ -46,11 +46,12 @@ async def test_an_issue_becomes_one_merge(
     assert started.handle.id not in {lease for h in world.hosts.values() for lease in (*h.leases, *h.worktrees)}
 
 
-@pytest.mark.parametrize(("mode", "limit"), [(ApprovalMode.FULL_AUTO, 150), (ApprovalMode.REVIEW_MERGE, 150)])
+@pytest.mark.parametrize(("mode", "limit"), [(ApprovalMode.FULL_AUTO, 150), (ApprovalMode.REVIEW_MERGE, 156)])
 async def test_a_whole_run_with_its_child_stays_small(
     fettle: Installation, world: World, mode: ApprovalMode, limit: int
 ) -> None:
-    """A run that is parked is replayed when it wakes: its history must stay short. A person's word costs 15 events."""
+    """A run that is parked is replayed when it wakes: its history must stay short. A person's word costs about 18
+    events: how many workflow tasks share one wake-up is a matter of timing, and each more is three events."""
     world.mode = mode
     world.policy = RepositoryPolicy(verify_command="make test")
     started = await fettle.start(world.issue(1))

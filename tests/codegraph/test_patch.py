@@ -1,0 +1,83 @@
+"""A diff that somebody hands in is read as the same changes that git itself would tell."""
+
+import pathlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codegraph import changes, graph, patch
+from tests.codegraph import lab, shop
+
+
+def _graph(tmp_path: pathlib.Path, at: str) -> graph.Graph:
+    held = graph.Graph.open(tmp_path, folder=tmp_path / "kept")
+    held.at(at)
+    return held
+
+
+@pytest.mark.parametrize("context", ["-U0", "-U3", "-U100"])
+def test_a_diff_with_any_context_gives_what_two_commits_give(tmp_path: pathlib.Path, context: str) -> None:
+    shas = shop.build(tmp_path)
+    held = _graph(tmp_path, shas[0])
+    for head in shas[1:]:
+        diff = lab.git(tmp_path, "diff", context, "--no-renames", shas[0], head).encode() + b"\n"
+        found = patch.read(diff, held.revision)
+        assert found
+        assert sorted(found, key=lambda each: each.path) == sorted(
+            changes.between(held.repository, shas[0], head, held.revision), key=lambda each: each.path
+        )
+
+
+def test_a_changed_definition_is_named_and_its_neighbour_is_not(tmp_path: pathlib.Path) -> None:
+    shas = shop.build(tmp_path)
+    held = _graph(tmp_path, shas[0])
+    (found,) = patch.read(lab.git(tmp_path, "diff", shas[3], shas[4]).encode(), held.revision)
+    assert (found.path, found.names, found.new) == ("src/shop/views.py", ("login",), False)
+
+
+def test_a_removed_line_that_looks_like_a_heading_is_a_line(tmp_path: pathlib.Path) -> None:
+    before = {b"q.sql.py": b"-- a/other.py\n++ b/other.py\nx = 1\n", b"other.py": b"y = 1\n"}
+    (base,) = lab.make(tmp_path, [lab.Commit(before)])
+    diff = b"--- a/q.sql.py\n+++ b/q.sql.py\n@@ -1,3 +1,2 @@\n--- a/other.py\n-++ b/other.py\n+++ b/other.py\n x = 1\n"
+    found = patch.read(diff, _graph(tmp_path, base).revision)
+    assert [each.path for each in found] == ["q.sql.py"]
+
+
+def test_a_new_file_is_known_by_what_the_diff_adds(tmp_path: pathlib.Path) -> None:
+    held = _graph(tmp_path, shop.build(tmp_path)[-1])
+    diff = (
+        b"diff --git a/src/shop/tax.py b/src/shop/tax.py\nnew file mode 100644\n--- /dev/null\n+++ b/src/shop/tax.py\n"
+        b"@@ -0,0 +1,2 @@\n+def vat(net):\n+    return net * 0.2\n\\ No newline at end of file\n"
+    )
+    (found,) = patch.read(diff, held.revision)
+    assert (found.path, found.new, found.names) == ("src/shop/tax.py", True, ("vat",))
+
+
+def test_deleted_renamed_and_oddly_named_files_are_found_by_their_old_names() -> None:
+    diff = (
+        b"--- a/gone.py\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n"
+        b"--- a/old.py\t2026-01-01\n+++ b/new.py\n@@ -1,2 +1,2 @@\r\n y\n-x\n+z\n"
+        b'--- "a/caf\\303\\251\\t\\".py"\n+++ "b/caf\\303\\251\\t\\".py"\n@@ -4,0 +5 @@\n+new\n'
+    )
+    found = patch.parts(diff)
+    assert [(each.path, each.new) for each in found] == [("gone.py", False), ("old.py", False), ('café\t".py', False)]
+    assert [[number for part in each.lines for number in part] for each in found] == [[1], [2], [4]]
+
+
+def test_files_that_nobody_indexes_are_left_out(tmp_path: pathlib.Path) -> None:
+    held = _graph(tmp_path, shop.build(tmp_path)[-1])
+    readme = b"--- a/README.md\n+++ b/README.md\n@@ -1 +1 @@\n-a\n+b\n"
+    vendored = b"--- /dev/null\n+++ b/node_modules/x.js\n@@ -0,0 +1 @@\n+a\n"
+    assert patch.read(readme + vendored, held.revision) == ()
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"--- a/x.py", b"+++ b/x.py", b"@@ -1,9 +1,9 @@", b"-a", b"+b", b" c", b"\\", b"", b"\0"])
+    )
+)
+def test_no_text_breaks_the_reading(lines: list[bytes]) -> None:
+    for part in patch.parts(b"\n".join(lines)):
+        assert part.path == "x.py"
+        assert all(number >= 1 for lines_ in part.lines for number in lines_)
