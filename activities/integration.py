@@ -63,6 +63,9 @@ class IntegrationActivities:
             theirs, accepted = await self._accepted(source, span, request, rules, whole.sha if whole.made else "")
             result = await asyncio.to_thread(work_range.examine, source, span, rules, self.redactor, accepted=accepted)
             result = result.model_copy(update={"auto_committed": whole.made, "accepted": theirs})
+            note = note.model_copy(update={"accepted": tuple(accepted.commits)})
+            if result.outcome is not work.IntegrationOutcome.PUSHED:
+                clone.write_note(note)  # the agent goes on from what stands in its commits all the same
             if result.outcome is work.IntegrationOutcome.NO_CHANGES:
                 return result
             result = await self._with_size(source, result)
@@ -71,7 +74,7 @@ class IntegrationActivities:
             await self._push(source, request, note, whole.sha)
             for each in theirs:
                 activity.logger.info("%s: %s", request.run, each.sentence())
-            kept = {"remote_sha": whole.sha, "wip_sha": "", "wip_state": "", "accepted": tuple(accepted.commits)}
+            kept = {"remote_sha": whole.sha, "wip_sha": "", "wip_state": ""}
             clone.write_note(note.model_copy(update=kept))
             if whole.sha != imported:
                 start = clones.Start(request.branch, whole.sha, request.base_branch, span.base_tip)

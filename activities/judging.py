@@ -213,6 +213,9 @@ class _Judgement:
                 outcome = errors.QuotaExhausted.wire_type()
                 raise errors.QuotaExhausted(str(failed)) from failed
             raise
+        except Exception as fault:
+            outcome = type(fault).__name__
+            raise
         finally:
             _bill.reset(token)
             await process.uncancelled(self.till.tell(self._end(asked, granted, outcome)))

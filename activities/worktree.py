@@ -84,7 +84,11 @@ class WorktreeActivities:
             activity.logger.warning("the clone of %s is built anew: %s", request.run, useless)
             return None
         if note.base_branch != request.base_branch:  # the clone of an older release, or the policy has changed
-            clone.write_note(note.model_copy(update={"base_branch": request.base_branch, "wip_state": ""}))
+            note = note.model_copy(update={"base_branch": request.base_branch, "wip_state": ""})
+            clone.write_note(note)
+        if request.accepted:
+            note = note.model_copy(update={"accepted": request.accepted})
+            clone.write_note(note)
         base = await source.merge_base(base_tip, head)
         return (
             work.Worktree(path=str(clone.path), base_sha=base, head_sha=head, base_tip_sha=base_tip) if base else None
@@ -109,6 +113,7 @@ class WorktreeActivities:
             base_branch=request.base_branch,
             holder=secrets.token_hex(8),
             wip_sha=await source.resolve(names.wip_ref(request.run)),
+            accepted=request.accepted,
         )
         await source.delete_ref(names.snapshot_ref(request.run))
         await clone.build(source, start, self.identity, note)

@@ -110,6 +110,20 @@ def conflict(answer: Any) -> None:
             _table((f"{name} of both", "likely"), rows)
 
 
+def under_way(answer: Any) -> None:
+    """The branches, the likeliest collision first."""
+    rows = [
+        (
+            _line(each["branch"]),
+            _chance(each["probability"]),
+            "let one wait" if each["serialize"] else "both may go",
+            ", ".join(_line(path) for path, _ in each["files"][:3]),
+        )
+        for each in answer["branches"]
+    ]
+    _table(("branch", "likely", "advice", "files of both"), rows)
+
+
 def drawn(answer: Any) -> None:
     """The map, as it would enter a prompt."""
     if answer["map"]:

@@ -174,6 +174,24 @@ def conflict(place: Place, one: str, other: str, *, as_json: bool) -> None:
         _emit(answer, graph_pages.conflict, as_json=as_json)
 
 
+def with_branches(one: str, other: str) -> str:
+    """The one text that is compared with branches.
+
+    Raises:
+        failures.Usage: Two were given.
+    """
+    if other:
+        raise failures.Usage("--branch compares one text with branches, and two were given: leave one of them out")
+    return one
+
+
+def under_way(place: Place, text: str, branches: Sequence[str], *, as_json: bool) -> None:
+    """Print how likely a text's work collides with the work on some branches."""
+    asked = said(text)
+    with opened(place) as at:
+        _emit(answers.under_way(at.held, asked, branches), graph_pages.under_way, as_json=as_json)
+
+
 def draw(place: Place, text: str, budget: int, *, as_json: bool) -> None:
     """Print a map for a text."""
     asked = said(text)

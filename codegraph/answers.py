@@ -126,6 +126,19 @@ def clashes(held: graph.Graph, texts: Sequence[str]) -> Value:
     return {**about(held), "clashes": [dataclasses.asdict(conflict.clash(first, other)) for other in others]}
 
 
+def under_way(held: graph.Graph, text: str, branches: Sequence[str]) -> Value:
+    """How likely a change for a text collides with the work on each branch, the likeliest first."""
+    asked = conflict.forecast(held.revision, text)
+    found = []
+    for branch in branches:
+        base = held.repository.merge_base(_made(held).rev, branch)
+        changed = changes.between(held.repository, base, held.repository.resolve(branch), held.revision)
+        clash = conflict.clash(asked, conflict.of_changes(held.revision, changed))
+        found.append({"branch": branch, **dataclasses.asdict(clash)})
+    found.sort(key=lambda each: (-each["probability"], each["branch"]))
+    return {**about(held), "branches": found}
+
+
 def explained(held: graph.Graph, text: str, path: str) -> Value:
     """Why a file is where it is for a text."""
     return {**about(held), **dataclasses.asdict(explain.explain(held.revision, _made(held), text, path))}

@@ -1,14 +1,11 @@
 """What a difference of two revisions touches: files, and in them the definitions whose lines it changed."""
 
 import dataclasses
-import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
-from codegraph import extract, facts, languages, objects, skips
+from codegraph import diffs, extract, facts, languages, objects, skips
 from codegraph.revision import Revision
 
-_HUNK = re.compile(rb"^@@ -(\d+)(?:,(\d+))? \+")
 MOST_FILES = 60
 """Changed files of one difference that are looked at; those with the most changed lines come first."""
 
@@ -47,7 +44,7 @@ def between(repository: objects.Repository, base: str, head: str, revision: Revi
         objects.Error: A revision does not exist, or git could not answer.
     """
     entries, gone = repository.diff_tree(base, head)
-    lines = parse_lines(repository.changed_lines(base, head))
+    lines = {part.path: part.lines for part in diffs.parts(repository.changed_lines(base, head))}
     fresh = {entry.path: entry.blob for entry in entries if languages.language_of(entry.path)}
     known = {**revision.sources.facts, **revision.tests.facts}
     unknown = {path: blob for path, blob in fresh.items() if path not in known and not skips.by_path(path)}
@@ -77,19 +74,3 @@ def touched(known: facts.Facts, lines: Iterable[range]) -> frozenset[int] | None
             ]
             found.add(max(around)[2] if around else len(known.definitions))
     return frozenset(found) or None
-
-
-def parse_lines(diff: bytes) -> Mapping[str, Sequence[range]]:
-    """Lines of the old side that a unified diff without context changes, by the old path; an insertion counts as the
-    line before it."""
-    found: dict[str, list[range]] = defaultdict(list)
-    path = ""
-    for line in diff.split(b"\n"):
-        if line.startswith(b"--- a/"):
-            path = line[6:].rstrip(b"\t\r").decode("utf-8", "surrogateescape")
-        elif line.startswith(b"--- "):
-            path = ""
-        elif path and (hunk := _HUNK.match(line)):
-            start, count = int(hunk[1]), int(hunk[2] or 1)
-            found[path].append(range(max(1, start), max(1, start) + max(1, count)))
-    return found

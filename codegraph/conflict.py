@@ -2,9 +2,9 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from codegraph import features, model, navigate, question
+from codegraph import changes, features, model, navigate, question
 from codegraph.revision import Revision
 
 NAMES = (
@@ -15,6 +15,8 @@ NAMES = (
 
 _DEPTH = 20
 _SHOWN = 5
+_SURE = 0.95
+"""What is changed on a branch may still be taken back."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,11 +68,21 @@ def forecast(revision: Revision, text: str) -> Forecast:
     for place, each in enumerate(answer.symbols[: 2 * _DEPTH], 1):
         places[each.path] = places.get(each.path, 0) + 1
         symbols[f"{each.path}::{each.name}"] = files.get(each.path, 0.0) / math.sqrt(place)
+    return Forecast(files, symbols, _rarity(revision, files), found.weights, len(revision.sources))
+
+
+def of_changes(revision: Revision, changed: Sequence[changes.Change]) -> Forecast:
+    """The forecast of work that is under way: what it has changed so far, it changes."""
+    files = {each.path: _SURE for each in changed if each.path in revision.sources.facts or each.new}
+    symbols = {f"{each.path}::{name}": _SURE for each in changed if each.path in files for name in each.names}
+    return Forecast(files, symbols, _rarity(revision, files), {}, len(revision.sources))
+
+
+def _rarity(revision: Revision, paths: Iterable[str]) -> dict[str, float]:
     past = revision.past
-    changes = {path: past.changes(path) if past else 0 for path in files}
     total = max(1, len(past.commits)) if past else 1
-    rarity = {path: 1.0 / (1.0 + 20.0 * count / total) for path, count in changes.items()}
-    return Forecast(files, symbols, rarity, found.weights, len(revision.sources))
+    counts = {path: past.changes(path) if past else 0 for path in paths}
+    return {path: 1.0 / (1.0 + 20.0 * count / total) for path, count in counts.items()}
 
 
 def columns(one: Forecast, other: Forecast) -> list[float]:

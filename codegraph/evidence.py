@@ -18,12 +18,25 @@ class Evidence:
         mass: Weight of all tokens: what a file that holds everything could reach.
     """
 
-    def __init__(self, held: index.Index, weights: Mapping[str, float]) -> None:
+    def __init__(self, held: index.Index, weights: Mapping[str, float], *, chunks: bool = True) -> None:
         self.words: dict[int, float] = {}
         self.covered: dict[int, float] = {}
         self.cosine: dict[int, float] = {}
         self.chunks: dict[int, float] = {}
         self.mass = 0.0
+        self._take(held, weights, chunks)
+        self.mass = self.mass or 1.0
+
+    def extended(self, held: index.Index, weights: Mapping[str, float]) -> "Evidence":
+        """This evidence with that of further tokens; none of them may be in it already."""
+        more = object.__new__(Evidence)
+        more.words, more.covered = dict(self.words), dict(self.covered)
+        more.cosine, more.chunks = dict(self.cosine), dict(self.chunks)
+        more.mass = self.mass
+        more._take(held, weights, chunks=True)
+        return more
+
+    def _take(self, held: index.Index, weights: Mapping[str, float], chunks: bool) -> None:
         mean = held.mean_file_length
         chunk_mean = held.chunks.mean_length
         files = len(held)
@@ -48,12 +61,13 @@ class Evidence:
                 )
                 covered[slot] = covered.get(slot, 0.0) + weight
                 cosine[slot] = cosine.get(slot, 0.0) + weight * idf * (1.0 + math.log(times)) / math.sqrt(length + 20.0)
+            if not chunks:
+                continue
             chunk_weight = weights[token] * held.chunks.idf(len(holders)) * (k1 + 1)
-            chunks = self.chunks
+            found = self.chunks
             for number, times in holders:
                 part = chunk_weight * times / (times + k1 * (1 - b + b * chunk_lengths[number] / chunk_mean))
-                chunks[number] = chunks.get(number, 0.0) + part
-        self.mass = self.mass or 1.0
+                found[number] = found.get(number, 0.0) + part
 
     def by_file(self, held: index.Index) -> tuple[dict[int, float], dict[int, float]]:
         """A file's best chunk, and the sum of its best three, by slot."""

@@ -3,6 +3,7 @@
 `columns` turns it into the numbers that the ranker reads. Nothing here depends on the order of files.
 """
 
+import functools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from codegraph.revision import Revision
 MOST_CANDIDATES = 250
 _SEEDS = 10
 _MORE_TOKENS = 20
+_TELLING = 16
 
 
 class Table:
@@ -54,7 +56,7 @@ class Table:
         self.together, self.conditional = self._companions()
         self.folders = self._folder_scores()
         self.callees, self.callers = self._calls()
-        self.more = Evidence(held, self._more_weights())
+        self.more = self.whole.extended(held, self._more_weights())
         self.more_best, _ = self.more.by_file(held)
         self.paths = self._candidates()
         self.rows = self._rows()
@@ -62,6 +64,17 @@ class Table:
     def path_idf(self, token: str) -> float:
         """Weight of a token of the question by how few paths hold it; 0 for a token that was not asked."""
         return self._idf.get(token, 0.0)
+
+    @functools.cached_property
+    def spoken(self) -> list[tuple[str, frozenset[int]]]:
+        """The question's most telling words as written, each with the slots of the files that hold it."""
+        held = self.revision.sources
+        written = {token: word for word in sorted(self.asked.words) for token in tokens.of_word(word)[:1]}
+        best = sorted((token for token in self.weights if token in written), key=lambda t: (-self.weights[t], t))
+        return [
+            (written[token], frozenset(held.chunk_slot[number] for number, _ in held.chunks.holders(token)))
+            for token in best[:_TELLING]
+        ]
 
     def _path_idfs(self) -> dict[str, float]:
         held = self.revision.sources
@@ -73,7 +86,7 @@ class Table:
     def _bridges(self) -> tuple[dict[str, float], dict[str, float]]:
         """Tests speak the words of issues; what they say counts for the sources that they import."""
         held = self.revision.tests
-        scores = Evidence(held, self.weights).words
+        scores = Evidence(held, self.weights, chunks=False).words
         total: dict[str, float] = defaultdict(float)
         best: dict[str, float] = defaultdict(float)
         ranked = sorted(scores, key=lambda slot: (-scores[slot], held.paths[slot]))[:25]
@@ -162,7 +175,7 @@ class Table:
         return dict(callees), dict(callers)
 
     def _more_weights(self) -> dict[str, float]:
-        """The question, and the telling words of the definitions that answer it best."""
+        """The telling words of the definitions that answer the question best, itself left out."""
         held = self.revision.sources
         chunks = self.whole.chunks
         best = sorted(chunks, key=lambda n: (-chunks[n], held.paths[held.chunk_slot[n]], held.chunk_definition[n]))[:6]
@@ -174,11 +187,12 @@ class Table:
             for token, count in words.items():
                 if len(token) > 2:
                     counts[token] += chunks[number] * math.sqrt(count) / length
-        weighed = {token: value * held.chunks.idf(held.chunks.count(token)) for token, value in counts.items()}
-        fresh = sorted((token for token in weighed if token not in self.weights), key=lambda t: (-weighed[t], t))
+        likely = sorted((token for token in counts if token not in self.weights), key=lambda t: (-counts[t], t))
+        weighed = {t: counts[t] * held.chunks.idf(held.chunks.count(t)) for t in likely[: 6 * _MORE_TOKENS]}
+        fresh = sorted(weighed, key=lambda token: (-weighed[token], token))
         fresh = fresh[:_MORE_TOKENS]
         best_weight = max((weighed[token] for token in fresh), default=1.0) or 1.0
-        return {**self.weights, **{token: 0.4 * weighed[token] / best_weight for token in fresh}}
+        return {token: 0.4 * weighed[token] / best_weight for token in fresh}
 
     def _candidates(self) -> list[str]:
         held = self.revision.sources.facts

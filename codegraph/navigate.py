@@ -1,11 +1,10 @@
 """Where to look for what a text speaks of: files and definitions, best first, each with the reasons for it."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Sequence
 
-from codegraph import columns, features, model, question, ranks, symbols, tokens
+from codegraph import columns, features, model, question, ranks, symbols
 from codegraph.revision import Revision
 
 MOST_FILES = 30
@@ -128,20 +127,9 @@ class _Reasons:
         return 0.5 + min(1.5, self._value("defined")), f"defines {', '.join(hits[:3])}" if hits else ""
 
     def _words(self) -> tuple[float, str]:
-        held = {token for chunk in self._facts_chunks for word in chunk for token in tokens.of_word(word)}
-        weights = self._found.weights
-        spoken = self._spoken
-        best = sorted((token for token in weights if token in held), key=lambda token: (-weights[token], token))
-        said = list(dict.fromkeys(spoken[token] for token in best if token in spoken))[:_MOST_WORDS]
+        slot = self._found.revision.sources.slots[self._path]
+        said = [word for word, slots in self._found.spoken if slot in slots][:_MOST_WORDS]
         return self._value("words_top"), f"speaks of {', '.join(said)}" if said else ""
-
-    @property
-    def _facts_chunks(self) -> tuple[dict[str, int], ...]:
-        return self._found.revision.sources.facts[self._path].chunks
-
-    @functools.cached_property
-    def _spoken(self) -> dict[str, str]:
-        return {token: word for word in sorted(self._found.asked.words) for token in tokens.of_word(word)[:1]}
 
     def _past(self) -> tuple[float, str]:
         vote = self._found.votes.get(self._path)

@@ -159,6 +159,18 @@ class Repository:
         with command.process(self._options, ("cat-file", "--batch")) as (requests, answers):
             yield from _contents(names, command.ask(names, requests, answers, limit))
 
+    def merge_base(self, one: str, other: str) -> str:
+        """The best common ancestor of two revisions.
+
+        Raises:
+            Error: They have none.
+        """
+        tips = self.resolve(one), self.resolve(other)
+        try:
+            return self._git("merge-base", *tips).decode().strip()
+        except command.Error as error:
+            raise Error("merge-base", f"{one!r} and {other!r} have no common ancestor") from error
+
     def sizes(self, blobs: Sequence[str]) -> dict[str, int]:
         """Bytes of each object that is there."""
         return {found.id: found.size for found in self._headers.get(blobs) if found is not None}

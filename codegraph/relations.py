@@ -74,7 +74,7 @@ class Table:
     def _similar(self, held: index.Index) -> dict[str, float]:
         if not len(held):
             return {}
-        scores = Evidence(held, self.weights).words
+        scores = Evidence(held, self.weights, chunks=False).words
         found = {held.paths[slot]: score for slot, score in scores.items() if held.paths[slot] != self.seed}
         return ranks.top(found)
 

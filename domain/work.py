@@ -44,39 +44,6 @@ class ReleaseHost(Message):
     """Of the repository's policy; `before_remove` runs when the worktree goes."""
 
 
-class PrepareWorktree(Message):
-    """Make, or find again, the run's own clone. Its branch starts at the pushed work branch when there is one,
-    at the tip of `base_branch` otherwise."""
-
-    run: str
-    repo: refs.Repository
-    base_branch: str
-    branch: str
-    start_fresh: bool = False
-    """Ignore what is on the work branch: start again from the base (the old work stays in the forge's reflog)."""
-    hooks: Hooks = Hooks()
-    """Of the repository's policy; `after_create` runs once for each worktree."""
-    issue: str = ""
-    """For the hook: `owner/name#12`."""
-
-
-class SurveyWorktree(Message):
-    """Note what the agent has left, before a person gets the worktree."""
-
-    run: str
-    repo: refs.Repository
-    base_branch: str
-
-
-class HandedOver(Message):
-    """What the agent had left when a person got the worktree: only what differs from it afterwards is theirs. Both
-    are empty when it could not be told, then nothing is."""
-
-    head_sha: str = ""
-    tree_sha: str = ""
-    """Of all files, uncommitted ones included."""
-
-
 class ProtectedFile(Message):
     """One protected path as a person has left it; mode 0 and no blob: they have removed it."""
 
@@ -97,6 +64,41 @@ class AcceptedCommit(Message):
         names = ", ".join(each.path for each in self.files[:10])
         more = f" and {len(self.files) - 10} more" if len(self.files) > 10 else ""
         return f"{self.by} changed protected paths in commit {self.sha[:9]}: {names}{more}"
+
+
+class PrepareWorktree(Message):
+    """Make, or find again, the run's own clone. Its branch starts at the pushed work branch when there is one,
+    at the tip of `base_branch` otherwise."""
+
+    run: str
+    repo: refs.Repository
+    base_branch: str
+    branch: str
+    start_fresh: bool = False
+    """Ignore what is on the work branch: start again from the base (the old work stays in the forge's reflog)."""
+    hooks: Hooks = Hooks()
+    """Of the repository's policy; `after_create` runs once for each worktree."""
+    issue: str = ""
+    """For the hook: `owner/name#12`."""
+    accepted: tuple[AcceptedCommit, ...] = ()
+    """What persons did before: it may stand in the work in progress that leaves this host."""
+
+
+class SurveyWorktree(Message):
+    """Note what the agent has left, before a person gets the worktree."""
+
+    run: str
+    repo: refs.Repository
+    base_branch: str
+
+
+class HandedOver(Message):
+    """What the agent had left when a person got the worktree: only what differs from it afterwards is theirs. Both
+    are empty when it could not be told, then nothing is."""
+
+    head_sha: str = ""
+    tree_sha: str = ""
+    """Of all files, uncommitted ones included."""
 
 
 class Worktree(Message):

@@ -107,7 +107,7 @@ class Launcher:
         if (self._group is not None and self._group.out_of_memory()) or (asking and _says_true(asking, spec["env"])):
             return f"the kernel has ended a process of the program: it used more memory than {allowed}"
         # podman does not notice it on every kernel, and somebody else may have sent that signal.
-        if asking and code == _KILLED_INSIDE and not self._stopped:
+        if asking and spec["memory"] and code == _KILLED_INSIDE and not self._stopped:
             return f"the program was killed, most likely by the kernel: for more memory than {allowed}"
         return ""
 

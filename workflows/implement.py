@@ -127,6 +127,7 @@ class ImplementWorkflow:
                 start_fresh=state.start_fresh and not state.expected_remote_sha,
                 hooks=state.policy.hooks,
                 issue=str(state.issue),
+                accepted=state.accepted,
             ),
             summary=f"{state.branch} on {self._queue()}",
             task_queue=self._queue(),

@@ -118,6 +118,10 @@ def frames(
 def conflict(
     one: MaybeAsked = "",
     other: MaybeAsked = "",
+    branch: Annotated[
+        list[str] | None,
+        typer.Option(help="Compare one text with the work on this branch instead; repeat it.", show_default=False),
+    ] = None,
     repo: Repos = None,
     rev: Rev = "HEAD",
     batch: Batch = None,
@@ -127,11 +131,13 @@ def conflict(
     store: Store = None,
     as_json: options.Json = False,
 ) -> None:
-    """Compare where two texts will change the code."""
+    """Compare where two texts will change the code, or a text and running branches."""
     from cli import graph_batch, graphs
 
     if graph_batch.wanted(batch, out, mirror, cases, [one, other]):
         graph_batch.run("conflict", graph_batch.Files(batch, out, cases), repo, mirror, store, as_json=as_json)
+    elif branch:
+        graphs.under_way(graphs.Place.only(repo, rev, store), graphs.with_branches(one, other), branch, as_json=as_json)
     else:
         graphs.conflict(graphs.Place.only(repo, rev, store), one, other, as_json=as_json)
 

@@ -2,7 +2,7 @@
 
     python -m evals.codegraph.train --out codegraph/weights/locate.json --calibrate TABLE [TABLE ...]
 
-`--calibrate` also measures how scores become probabilities, on repositories that the trees had not seen, and writes
+`--calibrate` also measures how scores become probabilities, on repositories that the weights had not seen, and writes
 that into `calibration.json` beside the weights, under their name.
 
 Needs numpy and scipy (`pip install scipy`); the product needs neither. Cases of one repository are always on one side

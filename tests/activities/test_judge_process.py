@@ -13,7 +13,7 @@ from domain import errors, review
 from integrations.agent import claude, judge, registry, scripted
 from sandbox import unconfined
 
-INPUTS = {"title": "T", "body": "B", "diff": "+def f(): pass", "warnings": []}
+INPUTS = {"title": "T", "body": "B", "diff": "+def f(): pass", "warnings": [], "radius": "", "radius_missing": ""}
 RESULT = {"type": "result", "subtype": "success", "is_error": False, "terminal_reason": "completed", "result": ""}
 
 PROGRAM = """#!{python}

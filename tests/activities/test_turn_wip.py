@@ -240,3 +240,52 @@ async def test_a_persons_protected_files_travel_with_the_work_that_follows(lab: 
     assert (kept.sha, kept.why_not) == (_ref(lab), "")
     write(lab.clone, {"CODEOWNERS": "* @agent\n"})
     assert "protects" in (await _keeper(lab).save(RUN, 5)).why_not
+
+
+async def test_a_persons_protected_files_travel_from_the_host_that_goes_on(lab: Lab, tmp_path: Path) -> None:
+    """Which has not integrated anything of this run; else a second lost host loses all that was done on it."""
+    await lab.prepare()
+    left = await lab.survey()
+    write(lab.clone, {"CODEOWNERS": "* @ann\n"})
+    done = await lab.integrate(person="ann", handed_over=left)
+    elsewhere = lab.host(tmp_path / "other-host")
+    for _ in range(2):  # built anew, then found as it is
+        there = Path((await lab.prepare(mirrors=elsewhere, accepted=done.accepted)).path)
+        write(there, {"b.txt": "after the move\n"})
+        kept = await _keeper(lab, elsewhere).save(RUN, 4)
+        assert (kept.sha, kept.why_not) == (_ref(lab), "")
+    write(there, {"CODEOWNERS": "* @agent\n"})
+    assert "protects" in (await _keeper(lab, elsewhere).save(RUN, 5)).why_not
+
+
+async def test_a_kept_clone_learns_what_a_person_had_done_in_an_earlier_run(lab: Lab) -> None:
+    await lab.prepare()
+    left = await lab.survey()
+    write(lab.clone, {"CODEOWNERS": "* @ann\n"})
+    done = await lab.integrate(person="ann", handed_over=left)
+    clone = clones.RunClone.of(lab.state, RUN)
+    note = clone.read_note()
+    assert note is not None
+    clone.write_note(note.model_copy(update={"accepted": ()}))
+    write(lab.clone, {"b.txt": "b\n"})
+    assert "protects" in (await _keeper(lab).save(RUN, 5)).why_not
+    await lab.prepare(accepted=done.accepted)
+    assert (await _keeper(lab).save(RUN, 5)).why_not == ""
+
+
+@pytest.mark.parametrize("how", ["blocked", "reverted"])
+async def test_a_persons_protected_files_travel_where_their_handback_pushed_nothing(lab: Lab, how: str) -> None:
+    await lab.prepare()
+    left = await lab.survey()
+    lab.commit({"CODEOWNERS": "* @ann\n"})
+    if how == "reverted":
+        git(lab.clone, "revert", "--no-edit", "HEAD")
+    else:
+        write(lab.clone, {"settings.py": f'TOKEN = "{HELD_SECRET}"\n'})
+    done = await lab.integrate(person="ann", handed_over=left)
+    assert done.outcome is not work.IntegrationOutcome.PUSHED
+    assert done.accepted
+    (lab.clone / "settings.py").unlink(missing_ok=True)
+    write(lab.clone, {"b.txt": "after the handback\n"})
+    kept = await _keeper(lab).save(RUN, 4)
+    assert (kept.sha, kept.why_not) == (_ref(lab), "")

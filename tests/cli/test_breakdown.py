@@ -17,7 +17,7 @@ from activities import edge
 from activities.breakdown import BreakdownActivities
 from domain import redaction, wire
 from integrations.forge import connect
-from tests.cli.world import Said, asay, say
+from tests.cli.world import Said, asay, say, spawn
 from tests.devforge import world as forge_world
 from tests.workflows import installation
 from workers import topology, versions
@@ -94,6 +94,10 @@ class Place:
     async def say(self, *words: str) -> Said:
         return await asay("breakdown", str(self.spec), "--repo", self.repo, *words)
 
+    async def say_beside(self, *words: str) -> Said:
+        """In a process of its own: two command lines in one process would write into each other's output."""
+        return await asyncio.to_thread(spawn, "breakdown", str(self.spec), "--repo", self.repo, *words)
+
     async def issues(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = await self.owner.get(f"/repos/{self.repo}/issues?state=all&direction=asc")
         return found
@@ -151,10 +155,10 @@ async def test_the_same_command_joins_and_another_one_is_refused_while_a_breakdo
     slow = {"kind": "latency", "seconds": 4, "count": 1, "path": f"{place.repo}/labels$"}
     await admin.post("/_devforge/faults", slow)
     await admin.http.aclose()
-    first = asyncio.create_task(place.say("--apply", "--json"))
+    first = asyncio.create_task(place.say_beside("--apply", "--json"))
     await forge_world.eventually(lambda: _works(server, place.repo), "the breakdown has begun")
-    other = await place.say("--max", "2")
-    joined = await place.say("--apply", "--json")
+    other = await place.say_beside("--max", "2")
+    joined = await place.say_beside("--apply", "--json")
     done = await first
     assert (done.code, joined.code, other.code) == (0, 0, 1)
     assert "being broken down already, for another command" in other.err

@@ -241,3 +241,18 @@ def test_names_out_of_a_repository_do_not_steer_the_terminal(tmp_path: Path) -> 
     found = _ask(str(tmp_path), "locate", "till")
     assert "till" in found.out
     assert "\x1b" not in found.out
+
+
+def test_a_text_is_compared_with_running_branches(tmp_path: Path) -> None:
+    steps = shop.past()
+    totals = shop.TOTALS.replace(b"percent / 100", b"percent / 100.0")
+    work = lab.Commit(
+        {b"src/shop/totals.py": totals}, b"work", 1_800_000_000, parents=[len(steps) - 1], branch="totals"
+    )
+    lab.make(tmp_path, [*steps, work])
+    found = _ask(str(tmp_path), "conflict", "Round the discount", "--branch", "totals", "--json").json["branches"]
+    assert [each["branch"] for each in found] == ["totals"]
+    assert found[0]["files"][0][0] == "src/shop/totals.py"
+    assert "totals" in _ask(str(tmp_path), "conflict", "Round the discount", "--branch", "totals").out
+    assert say("graph", "conflict", "a text", "another", "--branch", "totals", "--repo", str(tmp_path)).code == 2
+    assert say("graph", "conflict", "a text", "--branch", "nowhere", "--repo", str(tmp_path)).code == 2

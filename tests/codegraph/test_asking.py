@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codegraph import blast, changes, clean, conflict, graph, map, navigate, objects, store
+from codegraph import answers, blast, changes, clean, conflict, graph, map, navigate, objects, store
 from tests.codegraph import lab, shop
 
 ASKED = "Round the discount once\nThe total of an order is rounded twice when `discount` is called."
@@ -154,3 +154,37 @@ def test_names_of_strangers_stay_one_plain_line(text: str) -> None:
     shown = clean.line(text)
     assert len(shown) <= 160
     assert not set(shown) & set("\n\r\x1b`\u202e")
+
+
+def test_a_changed_line_that_looks_like_a_heading_is_a_line(tmp_path: pathlib.Path) -> None:
+    at = tmp_path / "sql.git"
+    body = b"-- a/src/other.py\nx = 1\n\n\ndef far():\n    return 1\n"
+    files: dict[bytes, lab.Contents | None] = {
+        b"src/one.rb": body.replace(b"def far():", b"def far\n"),
+        b"src/other.py": body[18:],
+    }
+    changed = {b"src/one.rb": b"def far\n\n    return 2\n"}
+    shas = lab.make(at, [lab.Commit(files), lab.Commit(changed, time=1_700_000_100)])
+    held = _graph(at, tmp_path / "store")
+    revision = held.at(shas[0])
+    assert [each.path for each in changes.between(held.repository, shas[0], shas[1], revision)] == ["src/one.rb"]
+
+
+def test_a_text_collides_with_the_branch_that_changes_its_files(tmp_path: pathlib.Path) -> None:
+    at = tmp_path / "shop.git"
+    steps = shop.past()
+    last = len(steps) - 1
+    totals = shop.TOTALS.replace(b"percent / 100", b"percent / 100.0")
+    mail = shop.MAIL.replace(b"Your invoice", b"An invoice")
+    branches = [
+        lab.Commit({b"src/shop/totals.py": totals}, b"work", 1_800_000_000, parents=[last], branch="discounts"),
+        lab.Commit({b"src/shop/mail.py": mail}, b"work", 1_800_000_000, parents=[last], branch="mails"),
+    ]
+    shas = lab.make(at, [*steps, *branches])
+    held = _graph(at, tmp_path / "store")
+    held.at(shas[last])
+    found = answers.under_way(held, ASKED, ["mails", "discounts"])["branches"]
+    assert [each["branch"] for each in found] == ["discounts", "mails"]
+    assert found[0]["files"][0][0] == "src/shop/totals.py"
+    assert found[0]["symbols"][0][0] == "src/shop/totals.py::Total.discount"
+    assert found[0]["probability"] > 2 * found[1]["probability"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codegraph import changes, graph, patch
+from codegraph import changes, diffs, graph, patch
 from tests.codegraph import lab, shop
 
 
@@ -60,7 +60,7 @@ def test_deleted_renamed_and_oddly_named_files_are_found_by_their_old_names() ->
         b"--- a/old.py\t2026-01-01\n+++ b/new.py\n@@ -1,2 +1,2 @@\r\n y\n-x\n+z\n"
         b'--- "a/caf\\303\\251\\t\\".py"\n+++ "b/caf\\303\\251\\t\\".py"\n@@ -4,0 +5 @@\n+new\n'
     )
-    found = patch.parts(diff)
+    found = diffs.parts(diff)
     assert [(each.path, each.new) for each in found] == [("gone.py", False), ("old.py", False), ('café\t".py', False)]
     assert [[number for part in each.lines for number in part] for each in found] == [[1], [2], [4]]
 
@@ -78,6 +78,6 @@ def test_files_that_nobody_indexes_are_left_out(tmp_path: pathlib.Path) -> None:
     )
 )
 def test_no_text_breaks_the_reading(lines: list[bytes]) -> None:
-    for part in patch.parts(b"\n".join(lines)):
+    for part in diffs.parts(b"\n".join(lines)):
         assert part.path == "x.py"
         assert all(number >= 1 for lines_ in part.lines for number in lines_)

@@ -73,6 +73,18 @@ async def test_the_container_is_closed_and_no_value_stands_in_arguments(tmp_path
     assert removal["argv"] == ["rm", "--force", name]
 
 
+@pytest.mark.parametrize(("mebibytes", "words"), [(8192, "most likely by the kernel"), (0, "")])
+async def test_a_program_killed_inside_is_told_of_its_memory_where_that_has_a_limit(
+    tmp_path: Path, mebibytes: int, words: str
+) -> None:
+    wanted = spec(tmp_path, engine(tmp_path), "sh", "-c", "exit 137")
+    rlimits = wanted.rlimits.model_copy(update={"memory_mebibytes": mebibytes})
+    done = await process.capture(dataclasses.replace(wanted, rlimits=rlimits), seconds=20)
+    assert done.status.exit_code == 137
+    assert words in done.status.exceeded
+    assert bool(done.status.exceeded) is bool(words)
+
+
 async def test_a_container_is_removed_when_its_client_had_to_be_killed(tmp_path: Path) -> None:
     wanted = spec(tmp_path, engine(tmp_path), "sh", "-c", "trap '' TERM; sleep 60")
     done = await process.capture(wanted, seconds=0.5)

@@ -56,6 +56,7 @@ class HostActivities:
     async def prepare_worktree(self, request: work.PrepareWorktree) -> work.Worktree:
         world, issue = self._outside.of_run(request.run)
         async with world.call(wire.PREPARE_WORKTREE, issue):
+            world.prepared.append(request)
             tip = world.forge.branches["main"]
             head = self._host.worktrees.get(request.run) or world.forge.branches.get(request.branch, tip)
             self._host.worktrees[request.run] = tip if request.start_fresh else head

@@ -204,6 +204,7 @@ async def test_a_provider_that_refuses_a_judgement_is_left_alone_by_every_run(de
     assert outcomes == [("QuotaExhausted", None), ("finished", 0.25)]
 
 
+@pytest.mark.slow  # seconds of real waiting
 async def test_answers_of_no_use_are_paid_each_and_given_up_in_words(desk: Desk) -> None:
     """The run does not spin: neither on the model nor on the fleet."""
     desk.answers(0.1, structured_output={"blocking": 3})
@@ -214,6 +215,14 @@ async def test_answers_of_no_use_are_paid_each_and_given_up_in_words(desk: Desk)
     assert {line.outcome for line in await desk.lines(5, 3)} == {"JudgeFailed"}
 
 
+@pytest.mark.slow  # seconds of real waiting
+async def test_a_fault_of_the_host_stands_in_the_ledger_by_its_name(desk: Desk) -> None:
+    (desk.folder / "state").touch()  # where the judge's directory was to be
+    report = await (await desk.run(11)).result()
+    assert "state" in report.failure
+    assert {line.outcome for line in await desk.lines(11, judging.MOST_FAILED)} == {"NotADirectoryError"}
+
+
 async def test_a_judgement_whose_cost_nobody_knows_keeps_its_reservation(desk: Desk) -> None:
     desk.answers(None)
     await (await desk.run(6)).result()
@@ -222,6 +231,7 @@ async def test_a_judgement_whose_cost_nobody_knows_keeps_its_reservation(desk: D
     assert {t.unknown_usd for t in (await desk.fleet.state()).book.tallies.values()} == {2.0}
 
 
+@pytest.mark.slow  # seconds of real waiting
 async def test_a_judgement_that_is_cancelled_is_given_back(desk: Desk) -> None:
     (desk.folder / "hangs").touch()
     run = await desk.run(7)

@@ -66,6 +66,7 @@ async def test_a_turn_that_begins_late_is_renewed_first_and_keeps_its_grant(
     assert (await started.ended()).phase is run.Phase.DONE
 
 
+@pytest.mark.slow  # seconds of real waiting
 async def test_a_run_whose_turn_is_somebody_elses_by_now_leaves_its_host_and_waits(
     fettle: Installation, env: WorkflowEnvironment
 ) -> None:

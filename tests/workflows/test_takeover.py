@@ -213,6 +213,7 @@ async def test_a_persons_commit_stays_accepted_for_the_rest_of_the_run(fettle: I
     await started.until(lambda s: s.change is not None and s.change.head_sha != head)
     assert all((each.person, each.handed_over, each.accepted) == ("", None, (accepted,)) for each in later)
     assert world.integrations[-1].accepted == (accepted,)
+    assert [each.accepted for each in world.prepared] == [(), (accepted,)]
 
 
 async def test_a_worktree_that_cannot_be_read_is_handed_over_all_the_same(fettle: Installation, world: World) -> None:

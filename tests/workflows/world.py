@@ -101,6 +101,7 @@ class World:
         self.calls: list[tuple[str, str]] = []
         self.effects: list[Effect] = []
         self.turn_requests: list[agent.TurnRequest] = []
+        self.prepared: list[work.PrepareWorktree] = []
         self.integrations: list[work.IntegrateWork] = []
         self.unreadable = False
         """What an agent left cannot be noted."""

@@ -99,9 +99,17 @@ class Lab:
     def tip(self, branch: str = BRANCH) -> str:
         return git(self.bare, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", check=False)
 
-    async def prepare(self, *, start_fresh: bool = False, mirrors: mirror.Mirrors | None = None) -> work.Worktree:
+    async def prepare(
+        self,
+        *,
+        start_fresh: bool = False,
+        mirrors: mirror.Mirrors | None = None,
+        accepted: tuple[work.AcceptedCommit, ...] = (),
+    ) -> work.Worktree:
         activities = worktree.WorktreeActivities(self.forge, mirrors or self.mirrors)  # type: ignore[arg-type]  # the two methods it uses
-        request = work.PrepareWorktree(run=RUN, repo=REPO, base_branch="main", branch=BRANCH, start_fresh=start_fresh)
+        request = work.PrepareWorktree(
+            run=RUN, repo=REPO, base_branch="main", branch=BRANCH, start_fresh=start_fresh, accepted=accepted
+        )
         return await ActivityEnvironment().run(activities.prepare_worktree, request)
 
     async def integrate(

@@ -1,0 +1,97 @@
+"""Unified diffs, read: which lines of which files change.
+
+A diff may be anybody's text. Its hunks are counted, so that no changed line is taken for a heading.
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Final
+
+MOST: Final = 20_000_000
+"""Bytes of a diff that are read."""
+
+_HUNK: Final = re.compile(rb"@@ -(\d+)(?:,(\d+))? \+\d+(?:,(\d+))? @@")
+_ESCAPE: Final = re.compile(rb"\\([0-7]{3}|.)")
+_LETTERS: Final = {b"a": 7, b"b": 8, b"t": 9, b"n": 10, b"v": 11, b"f": 12, b"r": 13}
+
+
+@dataclasses.dataclass(slots=True)
+class Part:
+    """What a diff says of one file.
+
+    Attributes:
+        path: Its path; the old one where it was deleted or renamed.
+        new: It was not there before.
+        lines: Changed lines of the old side; an insertion is the line before it.
+        added: The lines of the new side that are in the diff: all of a new file.
+    """
+
+    path: str
+    new: bool
+    lines: list[range] = dataclasses.field(default_factory=list)
+    added: list[bytes] = dataclasses.field(default_factory=list)
+
+
+def parts(diff: bytes) -> list[Part]:
+    """The files of a diff, in its order; a file that comes twice is one."""
+    lines = diff[:MOST].split(b"\n")
+    found: dict[str, Part] = {}
+    place, part = 0, None
+    while place < len(lines):
+        line = lines[place]
+        if line.startswith(b"--- ") and lines[place + 1 : place + 2] and lines[place + 1].startswith(b"+++ "):
+            part = _part(line[4:], lines[place + 1][4:])
+            part = found.setdefault(part.path, part) if part else None
+            place += 2
+        elif part is not None and (hunk := _HUNK.match(line)):
+            counts = [int(hunk[1]), int(hunk[2] or 1), int(hunk[3] or 1)]
+            place = _hunk(lines, place + 1, part, counts)
+        else:
+            place += 1
+    return list(found.values())
+
+
+def _part(old: bytes, new: bytes) -> Part | None:
+    before, after = _path(old, b"a/"), _path(new, b"b/")
+    path = before or after
+    return Part(path, before is None) if path else None
+
+
+def _path(said: bytes, prefix: bytes) -> str | None:
+    """A path as a heading writes it; None for no file."""
+    said = said.rstrip(b"\r")
+    if said.startswith(b'"') and said.endswith(b'"'):
+        said = _ESCAPE.sub(_unescaped, said[1:-1])
+    else:
+        said = said.split(b"\t")[0]
+    return None if said == b"/dev/null" else said.removeprefix(prefix).decode("utf-8", "backslashreplace")
+
+
+def _unescaped(match: "re.Match[bytes]") -> bytes:
+    said = match[1]
+    if len(said) == 3:
+        return bytes([int(said, 8) & 255])
+    return bytes([_LETTERS[said]]) if said in _LETTERS else said
+
+
+def _hunk(lines: Sequence[bytes], place: int, part: Part, counts: Sequence[int]) -> int:
+    """Read one hunk; gives the place of the line after it."""
+    start, old, new = counts
+    number = start if old else start + 1  # of an insertion, the heading names the line before it
+    touched: set[int] = set()
+    while place < len(lines) and (old > 0 or new > 0 or lines[place].startswith(b"\\")):
+        sign = lines[place][:1] or b" "  # some programs strip the blank of an empty line
+        if sign == b"-":
+            touched.add(number)
+        elif sign == b"+":
+            touched.add(max(1, number - 1))
+            part.added.append(lines[place][1:])
+        elif sign not in (b" ", b"\\"):
+            break
+        number += sign in (b"-", b" ")
+        old -= sign in (b"-", b" ")
+        new -= sign in (b"+", b" ")
+        place += 1
+    part.lines.extend(range(each, each + 1) for each in sorted(touched))
+    return place
