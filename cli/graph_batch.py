@@ -48,6 +48,9 @@ def run(
     given = [Path()] if repos is None and mirror is None else list(repos or ())
     if mirror is not None and not mirror.is_dir():
         raise failures.Usage(f"{mirror} is no folder: name one that holds repositories as owner+name/repo")
+    asked = [each.resolve() for each in (files.questions, files.cases) if each]
+    if files.out.resolve() in asked:
+        raise failures.Usage(f"--out names {files.out}, which holds the questions: name another file for the answers")
     try:
         with graphs.spoken():
             cases = batch.read(files.cases) if files.cases else ()

@@ -102,6 +102,9 @@ def frames(answer: Any) -> None:
 
 def conflict(answer: Any) -> None:
     """The probability, and what both would change."""
+    if not answer["files"] and not answer["probability"]:
+        _say("no file is known that both would change: as far as the words tell, both may go at once")
+        return
     advice = "let one wait for the other" if answer["serialize"] else "both may go at once"
     _say(f"{_chance(answer['probability'])} likely to change a file in common: {advice}")
     for name in ("files", "symbols"):
@@ -129,7 +132,7 @@ def drawn(answer: Any) -> None:
     if answer["map"]:
         print(answer["map"], end="")
     else:
-        _say(f"nothing was found that fits {answer['budget']} tokens: allow more, or say it in other words")
+        _say(f"nothing was found that fits {counted(answer['budget'], 'token')}: allow more, or say it in other words")
 
 
 def explain(answer: Any) -> None:

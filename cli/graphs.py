@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from cli import failures, graph_pages, render
-from codegraph import answers, changes, graph, languages, objects, patch, pool, store
+from codegraph import answers, changes, graph, languages, objects, patch, pool, reading, store
+from domain.numerals import counted
 
 _MOST_BYTES: Final = 20_000_000
 """Of a text, a stack trace or a diff."""
@@ -112,6 +113,9 @@ def opened(place: Place, rev: str = "") -> Iterator[Opened]:
             held.at(wanted, progress=asked)
             for note in notes(answers.about(held)):
                 render.progress(note)
+            if lacking := held.manifest.report.skipped.get(reading.MISSING, 0) if held.manifest else 0:
+                said = f"the repository lacks the contents of {counted(lacking, 'file')}, which are not read"
+                render.progress(f"note: {said}: git fsck names them, git fetch --refetch brings them")
             yield Opened(held, kept, folder, asked.count)
 
 
@@ -223,7 +227,7 @@ def notes(answer: answers.Value) -> Iterator[str]:
     """What an answer lacks, each with what to do about it."""
     for language, count in answer["missing_grammars"].items():
         package = languages.LANGUAGES[language].module.replace("_", "-")
-        yield f"note: no grammar for {language}, so of {count} files only words are known: install {package}"
+        yield f"note: no grammar for {language}, so of {counted(count, 'file')} only words are known: install {package}"
     if answer["shallow"]:
         yield f"note: {answer['problem']}, {answer['commits']} commits are known: git fetch --unshallow brings the rest"
     elif answer["problem"]:

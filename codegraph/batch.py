@@ -255,7 +255,7 @@ def _blast(questions: Sequence[Case], cases: Mapping[str, Case], tour: _Tour) ->
         case: Case = {**cases.get(_id(question), {}), **question}
         if "parent" not in case:
             raise Error(f"the seed of {_id(question)!r} has no parent and no case says it: name the file with --cases")
-        seeds = [_text(question, "seed")] if "seed" in question else _seeds(case)
+        seeds = _paths({**case, "seed": [question["seed"]]}, "seed") if "seed" in question else _seeds(case)
         asked += [({**case, "seed": seed}, _text(case, "parent")) for seed in seeds]
     for held, each in tour(asked):
         began = time.perf_counter()
@@ -271,7 +271,17 @@ def _blast(questions: Sequence[Case], cases: Mapping[str, Case], tour: _Tour) ->
 
 def _seeds(case: Case) -> Sequence[str]:
     """Each changed source of a case that changed more than one file."""
-    return case.get("gold", ()) if len(case.get("gold", ())) + len(case.get("gold_tests", ())) > 1 else ()
+    gold = _paths(case, "gold")
+    return gold if len(gold) + len(_paths(case, "gold_tests")) > 1 else ()
+
+
+def _paths(case: Case, key: str) -> Sequence[str]:
+    value = case.get(key)
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise Error(f"{key!r} of {_id(case)!r} names no paths but {str(value)[:80]}: write paths as text")
+    return value
 
 
 def _conflict(questions: Sequence[Case], cases: Mapping[str, Case], tour: _Tour) -> Iterator[Case]:
@@ -280,7 +290,7 @@ def _conflict(questions: Sequence[Case], cases: Mapping[str, Case], tour: _Tour)
     if not pairs:
         pairs = [(one, other) for one, other in itertools.combinations(sorted(known), 2) if _same(known, one, other)]
     wanted = dict.fromkeys(itertools.chain.from_iterable(pairs))
-    if lacking := next((each for each in wanted if each not in known), None):
+    if (lacking := next((each for each in wanted if each not in known), None)) is not None:
         raise Error(f"a pair names {lacking!r} and no case has that id: name the file of the cases with --cases")
     forecasts = {
         _id(case): (held.repository, conflict.forecast(held.revision, _text(case, "text")))

@@ -41,6 +41,7 @@ _CONFIG: Final = (
     "core.fsmonitor=false",
     f"core.hooksPath={os.devnull}",
     "core.quotePath=false",
+    "advice.graftFileDeprecated=false",  # a page of advice that would stand in the place of what went wrong
     "i18n.logOutputEncoding=UTF-8",
     "safe.directory=*",  # nothing of the repository is executed, so whose it is does not matter
 )

@@ -44,6 +44,10 @@ def parts(diff: bytes) -> list[Part]:
             part = _part(line[4:], lines[place + 1][4:])
             part = found.setdefault(part.path, part) if part else None
             place += 2
+        elif line.startswith(b"rename from ") and place and lines[place - 1].startswith(b"similarity index "):
+            moved = Part(_path(line[12:], b"") or "", False)  # all that a diff says of a file that only moves
+            found.setdefault(moved.path, moved)
+            place += 1
         elif part is not None and (hunk := _HUNK.match(line)):
             counts = [int(hunk[1]), int(hunk[2] or 1), int(hunk[3] or 1)]
             place = _hunk(lines, place + 1, part, counts)

@@ -132,6 +132,8 @@ def explain(revision: Revision, made: manifest.Manifest, text: str, path: str) -
         why = "the text holds no word to look for" if len(revision.sources) else "the revision holds no source file"
         return Explanation(path, None, 0, absent=_outside(made, path) or why)
     found = features.Table(revision, asked)
+    if not found.first:
+        return Explanation(path, None, 0, absent=_outside(made, path) or "nothing of the text leads to any file")
     ranked = navigate.ranking(found)
     place = next((place for place, (each, _) in enumerate(ranked, 1) if each == path), None)
     if place is None:

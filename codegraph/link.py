@@ -1,5 +1,6 @@
 """Which files of a revision an import means: names are resolved by what the tree holds, without any tool chain."""
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -8,6 +9,7 @@ from codegraph import facts
 
 _SCRIPTS = (".ts", ".tsx", ".js", ".jsx", ".mjs", ".cjs", ".mts", ".cts", ".d.ts")
 _SCRIPT_LANGUAGES = frozenset({"javascript", "typescript", "tsx"})
+_VARIABLE = re.compile(r"\A\$(?:\{[^}]*\}|\w+)/")
 _MOST_TARGETS = 40
 """An import that could mean more files than this (a whole package of a big repository) tells nothing of any."""
 
@@ -57,13 +59,17 @@ class Linker:
             case "rust":
                 return self._dotted(path, each.module.replace("::", "."), each.names, {"crate", "self", "super"})
             case "java":
-                return self._dotted(path, each.module, each.names, set())
+                whole = self._by_package.get(each.module.removesuffix(".*")) if each.module.endswith(".*") else None
+                return whole or self._dotted(path, each.module, each.names, set())
             case "php" | "c-sharp":
-                module = each.module.replace("\\", ".").strip(".")
-                return self._by_package.get(module) or self._dotted(path, module, each.names, set())
+                return self._namespaced(path, language, each)
             case "c" | "cpp":
                 return self._relative(path, each.module, ("",)) or self._suffix(each.module.rsplit(".", 1)[0], path)
-            case "ruby" | "bash":
+            case "bash":
+                near = _VARIABLE.sub("./", each.module)
+                here = [each.module] if each.module in self._paths else []  # as seen from the root
+                return self._relative(path, near, (".sh", "")) or here or self._suffix(each.module, path)
+            case "ruby":
                 return self._relative(path, each.module, (".rb", "", ".sh")) or self._suffix(each.module, path)
         if language in _SCRIPT_LANGUAGES:
             return self._script(path, each)
@@ -127,6 +133,18 @@ class Linker:
                     found.extend(self._nearest(hits, path))
                     break
         return found
+
+    def _namespaced(self, path: str, language: str, each: facts.Import) -> Sequence[str]:
+        """A namespace, a class of one, or in PHP a file. Folders need not be called like the namespace."""
+        if language == "php" and "/" in each.module and (files := self._relative(path, each.module, ("",))):
+            return files
+        module = each.module.replace("\\", ".").strip(".")
+        package, _, name = module.rpartition(".")
+        return (
+            self._by_package.get(module)
+            or self._dotted(path, module, each.names, set())
+            or [hit for hit in self._by_package.get(package, ()) if PurePosixPath(hit).stem == name]
+        )
 
     def _folder(self, module: str, near: str) -> list[str]:
         parts = module.split("/")

@@ -44,7 +44,7 @@ class SymbolHit:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """What `locate` found, best first. Both are empty when no file holds anything of the text."""
+    """What `locate` found, best first. Both are empty when nothing of the text leads to any file."""
 
     files: tuple[Hit, ...]
     symbols: tuple[SymbolHit, ...]
@@ -61,7 +61,7 @@ def locate(revision: Revision, text: str, *, most: int = MOST_FILES) -> Answer:
 
 def answered(found: features.Table, most: int) -> Answer:
     """The answer of a table that is there already."""
-    ranked = ranking(found)[:most]
+    ranked = ranking(found)[:most] if found.first else []
     return Answer(_hits(found, ranked), _symbols(found, ranked))
 
 
@@ -108,7 +108,13 @@ class _Reasons:
         made = [self._named, self._defines, self._words, self._past, self._tests, self._companion, self._near]
         found = [(weight, order, words) for order, make in enumerate(made) for weight, words in [make()] if words]
         found.sort(key=lambda each: (-each[0], each[1]))
-        return tuple(words for _, _, words in found[:_MOST_REASONS]) or ("close to the files above",)
+        return tuple(words for _, _, words in found[:_MOST_REASONS]) or (self._rest(),)
+
+    def _rest(self) -> str:
+        if self._value("path_covered"):
+            return "its path speaks of the text"
+        beside = ("near_top", "together_top", "folder_top", "callee_top", "caller_top")
+        return "close to files that speak of the text" if any(map(self._value, beside)) else "little speaks for it"
 
     def _value(self, column: str) -> float:
         return self._row[columns.NAMES.index(column)]

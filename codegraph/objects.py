@@ -17,6 +17,7 @@ SUBMODULE: Final = 0o160000
 LARGE: Final = 1_000_000
 """Bytes above which a blob is not read at all."""
 
+_NOTHING: Final = "0" * 40
 _FEW: Final = 64  # blobs that are worth no process of their own
 _STATUS: Final = re.compile(rb"\n?([A-Z])\d*\Z")
 _CHANGES: Final = (
@@ -119,7 +120,10 @@ class Repository:
         Raises:
             NoSuchRevision: There is no such commit here.
         """
-        (found,) = self._headers.get([f"{rev}^{{commit}}"])
+        try:
+            (found,) = self._headers.get([f"{rev}^{{commit}}"])
+        except Error:  # git ends at some names, such as an entry that a reflog lacks
+            (found,) = self._headers.get([_NOTHING])  # raises when git itself is what fails
         if found is None:
             raise NoSuchRevision("rev-parse", f"{rev!r} is no commit of {self.common_dir}")
         return found.id

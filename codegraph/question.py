@@ -13,7 +13,8 @@ _MOST_TOKENS = 120
 _CODE_LIKE = re.compile(
     r"`([^`\n]{2,80})`|\b([A-Za-z_][\w]*(?:(?:\.|::|->|#)[A-Za-z_]\w*)+|[A-Za-z]+_\w+|[a-z]+[A-Z]\w*|[A-Z][a-z]+[A-Z]\w*)"
 )
-_PATH = re.compile(r"[\w.@-]+(?:[/\\][\w.@-]+)*\.[A-Za-z]{1,5}\b")
+_PATH = re.compile(r"(?<![\w.@-])(?<![\w.@-][/\\])[\w.@-]+(?:[/\\][\w.@-]+)*\.[A-Za-z]{1,5}\b")
+"""It may only begin where a path does: tried at every character, a long word would take the square of its length."""
 _TITLE_WEIGHT = 2.0
 
 

@@ -88,7 +88,7 @@ def test_a_map_keeps_its_budget_and_is_the_same_each_time(repo: str) -> None:
     assert drawn.startswith("src/shop/mail.py")
     assert len(drawn.encode()) <= 450
     assert _ask(repo, "map", _TEXT, "--budget", "150").out == drawn
-    assert _ask(repo, "map", _TEXT, "--budget", "1").out.startswith("nothing was found that fits 1 tokens")
+    assert _ask(repo, "map", _TEXT, "--budget", "1").out.startswith("nothing was found that fits 1 token:")
 
 
 @pytest.mark.parametrize(
@@ -234,6 +234,19 @@ def test_a_missing_grammar_is_told_with_its_files_and_its_package(
             cached.cache_clear()
     assert found.json["missing_grammars"] == {"go": 2}
     assert found.err == "note: no grammar for go, so of 2 files only words are known: install absent-go\n"
+
+
+def test_a_file_whose_contents_are_gone_is_told(tmp_path: Path) -> None:
+    lab.tree(tmp_path, {"a.py": b"def till(): pass\n", "b.py": b"b = 1\n"})
+    blob = lab.git(tmp_path, "rev-parse", "main:a.py")
+    (tmp_path / "objects" / blob[:2] / blob[2:]).unlink()
+    found = _ask(str(tmp_path), "locate", "till")
+    assert found.err.startswith("note: the repository lacks the contents of 1 file, which are not read: git fsck")
+
+
+def test_texts_that_lead_nowhere_get_no_advice_to_wait(repo: str) -> None:
+    assert _ask(repo, "locate", "zzzz qqqq").out.startswith("no file holds a word of the text")
+    assert _ask(repo, "conflict", "zzzz qqqq", "xxyy").out.startswith("no file is known that both would change")
 
 
 def test_names_out_of_a_repository_do_not_steer_the_terminal(tmp_path: Path) -> None:

@@ -88,3 +88,13 @@ def test_files_that_cannot_be_used_are_named(
     found = say("graph", "locate", *words, "--repo", "shop.git")
     assert found.code == 1
     assert sentence in found.err
+
+
+@pytest.mark.parametrize("name", ["cases.jsonl", "./cases.jsonl"])
+def test_the_questions_are_never_written_over(world: Path, name: str) -> None:
+    before = (world / "cases.jsonl").read_bytes()
+    words = ("--repo", str(world / "shop.git"), "--batch", str(world / "cases.jsonl"), "--out", f"{world}/{name}")
+    found = say("graph", "locate", *words)
+    assert found.code == 2
+    assert "which holds the questions" in found.err
+    assert (world / "cases.jsonl").read_bytes() == before

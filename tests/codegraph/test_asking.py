@@ -58,6 +58,23 @@ def test_a_text_that_says_nothing_has_an_answer_too(
     assert conflict.clash(conflict.forecast(revision, text), conflict.forecast(revision, ASKED)).probability < 0.5
 
 
+def test_words_that_no_file_and_no_change_holds_lead_nowhere(
+    commits: tuple[pathlib.Path, list[str]], tmp_path: pathlib.Path
+) -> None:
+    at, shas = commits
+    revision = _graph(at, tmp_path).at(shas[-1])
+    assert navigate.locate(revision, "zzzz qqqq") == navigate.Answer((), ())
+    nowhere = conflict.forecast(revision, "zzzz qqqq")
+    assert conflict.clash(nowhere, conflict.forecast(revision, "xxyy zzxx")) == conflict.Clash(0.0, False, (), ())
+
+
+def test_a_file_that_is_found_by_its_path_says_so(tmp_path: pathlib.Path) -> None:
+    files = {b"ledger/one.py": b"def x(): pass\n", b"till/two.py": b"def y(): pass\n"}
+    shas = lab.make(tmp_path / "a.git", [lab.Commit({path: data}) for path, data in files.items()])
+    first = navigate.locate(_graph(tmp_path / "a.git", tmp_path / "kept").at(shas[-1]), "ledger").files[0]
+    assert (first.path, first.reasons) == ("ledger/one.py", ("its path speaks of the text",))
+
+
 def test_callers_and_tests_of_what_changed_are_in_the_radius(
     commits: tuple[pathlib.Path, list[str]], tmp_path: pathlib.Path
 ) -> None:

@@ -182,6 +182,33 @@ def test_a_seed_without_its_case_is_refused(at: pathlib.Path, cases: list[dict[s
 
 
 @pytest.mark.parametrize(
+    ("kind", "more", "words"),
+    [
+        ("blast", {"gold": "src/a.py"}, "'gold' of 'shop-0' names no paths but src/a.py"),
+        ("blast", {"gold": ["src/a.py"], "gold_tests": [1]}, r"'gold_tests' of 'shop-0' names no paths but \[1\]"),
+        ("blast", {"seed": 5}, r"'seed' of 'shop-0' names no paths but \[5\]"),
+        ("conflict", {"a": "shop-0"}, "a pair names '' and no case has that id"),
+    ],
+)
+def test_a_question_of_another_form_is_named(
+    at: pathlib.Path, cases: list[dict[str, Any]], kind: str, more: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(batch.Error, match=words):
+        _run(kind, [{**cases[0], **more}], at)
+
+
+def test_a_case_without_an_answer_has_no_seeds(at: pathlib.Path, cases: list[dict[str, Any]]) -> None:
+    assert _run("blast", [{**cases[0], "gold": None}], at)[1] == []
+
+
+def test_a_commit_that_ends_git_is_left_out_alone(at: pathlib.Path, cases: list[dict[str, Any]]) -> None:
+    (at / "logs").mkdir(exist_ok=True)
+    (at / "logs" / "HEAD").write_text(f"{'0' * 40} {cases[0]['parent']} A <a@example.com> 1 +0000\tmade\n")
+    report, _ = _run("locate", [{**cases[0], "parent": "HEAD@{77}"}, cases[1]], at)
+    assert (report.written, report.elsewhere) == (1, 1)
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [
         (b'{"id": 1}\n\n{"id":', r"cases\.jsonl:3 is no case"),

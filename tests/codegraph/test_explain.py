@@ -62,3 +62,5 @@ def test_a_file_that_is_not_ranked_has_a_reason(held: graph.Graph, path: str, wh
 
 def test_a_text_without_words_ranks_nothing(held: graph.Graph) -> None:
     assert _explained(held, "?!", "src/shop/mail.py").absent == "the text holds no word to look for"
+    found = _explained(held, "zzzz qqqq", "src/shop/mail.py")
+    assert (found.place, found.candidates, found.absent) == (None, 0, "nothing of the text leads to any file")

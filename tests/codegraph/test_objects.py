@@ -50,13 +50,35 @@ def test_revisions_are_named_as_git_names_them(bare: pathlib.Path) -> None:
 
 @pytest.mark.parametrize(
     "rev",
-    ["", "absent", "main\nHEAD", "main\0x", "--all", "main:a.py", "HEAD 1 2", " ", "x" * 10_000, "\udcff", "0" * 40],
+    [
+        "",
+        "absent",
+        "main\nHEAD",
+        "main\0x",
+        "--all",
+        "main:a.py",
+        "HEAD 1 2",
+        " ",
+        "x" * 10_000,
+        "\udcff",
+        "0" * 40,
+    ],
 )
 def test_what_names_no_commit_is_refused(bare: pathlib.Path, rev: str) -> None:
     repo = objects.Repository(bare)
     with pytest.raises(objects.NoSuchRevision):
         repo.resolve(rev)
     assert repo.resolve("main")
+
+
+def test_a_name_that_ends_git_is_refused_like_others(bare: pathlib.Path) -> None:
+    (bare / "logs").mkdir()
+    sha = lab.git(bare, "rev-parse", "main")
+    (bare / "logs" / "HEAD").write_text(f"{'0' * 40} {sha} A <a@example.com> 1 +0000\tmade\n")
+    repo = objects.Repository(bare)
+    with pytest.raises(objects.NoSuchRevision):
+        repo.resolve("HEAD@{77}")
+    assert repo.resolve("HEAD@{0}") == repo.resolve("main") == sha
 
 
 def test_every_kind_of_entry_is_listed(tmp_path: pathlib.Path) -> None:
@@ -133,6 +155,13 @@ def test_objects_that_are_gone_are_none_and_not_an_error(bare: pathlib.Path) -> 
     (bare / "objects" / blob[:2] / blob[2:]).unlink()
     assert [entry.size for entry in repo.ls_tree("main")] == [-1, 6]
     assert dict(repo.read([blob])) == {blob: None}
+
+
+def test_an_error_says_what_is_gone(bare: pathlib.Path) -> None:
+    tree = lab.git(bare, "rev-parse", "main:src")
+    (bare / "objects" / tree[:2] / tree[2:]).unlink()
+    with pytest.raises(objects.Error, match=tree):
+        objects.Repository(bare).ls_tree("main")
 
 
 def test_a_repository_of_longer_ids_reads_alike(tmp_path: pathlib.Path) -> None:

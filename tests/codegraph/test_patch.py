@@ -65,6 +65,18 @@ def test_deleted_renamed_and_oddly_named_files_are_found_by_their_old_names() ->
     assert [[number for part in each.lines for number in part] for each in found] == [[1], [2], [4]]
 
 
+def test_a_file_that_only_moves_is_changed_as_a_whole(tmp_path: pathlib.Path) -> None:
+    held = _graph(tmp_path, shop.build(tmp_path)[-1])
+    heading = b"diff --git a/src/shop/mail.py b/src/post.py\nsimilarity index %d%%\n"
+    moved = heading % 100 + b"rename from src/shop/mail.py\nrename to src/post.py\n"
+    (found,) = patch.read(moved, held.revision)
+    assert (found.path, found.new, found.definitions) == ("src/shop/mail.py", False, None)
+    edited = heading % 90 + moved.partition(b"%\n")[2]
+    edited += b"--- a/src/shop/mail.py\n+++ b/src/post.py\n@@ -1 +1 @@\n-a\n+b\n"
+    (found,) = patch.read(edited, held.revision)
+    assert found.definitions == frozenset({len(found.known.definitions)})
+
+
 def test_files_that_nobody_indexes_are_left_out(tmp_path: pathlib.Path) -> None:
     held = _graph(tmp_path, shop.build(tmp_path)[-1])
     readme = b"--- a/README.md\n+++ b/README.md\n@@ -1 +1 @@\n-a\n+b\n"

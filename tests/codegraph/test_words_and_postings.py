@@ -1,6 +1,8 @@
 """Words become tokens, and lists of them answer the same whatever order and history they have."""
 
 import math
+import re
+import time
 
 import pytest
 from hypothesis import given
@@ -41,6 +43,20 @@ def test_any_text_is_a_question(text: str) -> None:
     asked = question.read(text)
     assert all(math.isfinite(weight) and weight > 0 for weight in asked.weights.values())
     assert len(asked.weights) <= 120
+
+
+@pytest.mark.parametrize("piece", ["a-", "Aa", "a/", ".a", "a_", "`", "a.", "-/"])
+def test_a_text_without_blanks_is_read_in_the_time_of_its_length(piece: str) -> None:
+    began = time.process_time()
+    question.read(piece * 20_000)
+    assert time.process_time() - began < 1.0
+
+
+@given(st.text(alphabet="aB1_.@-/\\ (", max_size=30))
+def test_paths_are_what_a_search_from_every_character_finds(text: str) -> None:
+    anywhere = re.findall(r"[\w.@-]+(?:[/\\][\w.@-]+)*\.[A-Za-z]{1,5}\b", text)
+    expected = tuple(dict.fromkeys(found.replace("\\", "/").lstrip("./") for found in anywhere))
+    assert question.read(text).paths == expected
 
 
 def test_operators_of_query_languages_are_plain_words() -> None:

@@ -66,6 +66,7 @@ async def _ends_in_one_merge(stack: Stack, issue: refs.Issue, gate: Gate, sessio
     stack.books.check_main_was_tested(issue.repo)
 
 
+@pytest.mark.slow  # ten seconds and more of real waiting
 async def test_killed_agents_worker_resumes_the_same_session(stack: Stack, name: Name) -> None:
     issue, gate, lost = await _mid_turn(stack, name("worker"))
     killed_at = time.monotonic()

@@ -30,11 +30,12 @@ def test_processes_are_found_by_where_they_work(tmp_path: Path) -> None:
 
 
 def test_a_stopped_program_is_found_below_its_wrappers_and_a_stopped_job_of_it_is_not() -> None:
-    script = "sh -c 'sleep 60 & sleep 61 & echo $! ; wait' & echo $! ; wait"
+    script = "sh -c 'sleep 60 & sleep 61 & echo job $! ; wait' & echo program $! ; wait"
     wrapper = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True)
     try:
         assert wrapper.stdout
-        program, job = (proc.identity(int(wrapper.stdout.readline())) for _ in range(2))
+        said = dict(wrapper.stdout.readline().split() for _ in range(2))  # either may speak first
+        program, job = proc.identity(int(said["program"])), proc.identity(int(said["job"]))
         assert program is not None
         assert job is not None
         assert proc.parent(job.pid) == program.pid

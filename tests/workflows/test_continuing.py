@@ -40,6 +40,7 @@ def entity(fettle: Installation, workflow_id: str) -> WorkflowHandle[Any, Any]:
     return fettle.temporal.get_workflow_handle(workflow_id)
 
 
+@pytest.mark.slow  # ten seconds and more of real waiting
 async def test_runs_queue_and_admission_go_on_through_continue_as_new(fettle: Installation) -> None:
     """Six runs, two places, one branch: every run is merged once, and every place is given back."""
     world = fettle.world()

@@ -78,6 +78,7 @@ async def lapsed(fleet: Fleet, env: WorkflowEnvironment, taker: pool_world.Taker
     await eventually(fleet.state, lambda s: s.lapsed and not s.leases)
 
 
+@pytest.mark.slow  # ten seconds and more of real waiting
 async def test_a_turn_that_was_taken_for_lost_and_ends_after_all_is_booked_at_what_it_cost(
     fleet: Fleet, env: WorkflowEnvironment
 ) -> None:
@@ -95,6 +96,7 @@ async def test_a_turn_that_was_taken_for_lost_and_ends_after_all_is_booked_at_wh
     assert (state.lapsed, state.unwritten) == ((), ())
 
 
+@pytest.mark.slow  # ten seconds and more of real waiting
 async def test_a_turn_that_was_taken_for_lost_and_only_waited_costs_nothing_and_keeps_its_place_in_the_books(
     fleet: Fleet, env: WorkflowEnvironment
 ) -> None:
@@ -115,6 +117,7 @@ async def test_a_turn_that_was_taken_for_lost_and_only_waited_costs_nothing_and_
     await taker.handle.terminate("by a test")
 
 
+@pytest.mark.slow  # ten seconds and more of real waiting
 async def test_a_lost_turn_that_never_began_is_withdrawn_when_its_run_gives_it_back(
     fleet: Fleet, env: WorkflowEnvironment
 ) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 
+import pytest
 from temporalio import client
 
 from domain import fleet, merge_queue, refs, run, wire
@@ -37,6 +38,7 @@ async def test_ten_runs_at_once_never_take_more_places_than_there_are(fettle: In
         await started.place_is_free()
 
 
+@pytest.mark.slow  # ten seconds and more of real waiting
 async def test_a_pause_stops_claiming_and_nothing_else(fettle: Installation, world: World) -> None:
     working = world.stop(wire.RUN_AGENT)
     first = await fettle.start(world.issue(1))
