@@ -46,10 +46,6 @@ class Linker:
         found.discard(path)
         return tuple(sorted(found))
 
-    def siblings(self, path: str) -> list[str]:
-        """Files of the same folder, sorted: in Go one package, whose files need no import of each other."""
-        return self._by_folder[str(PurePosixPath(path).parent)]
-
     def _resolve(self, path: str, language: str, each: facts.Import) -> Sequence[str]:
         match language:
             case "python":

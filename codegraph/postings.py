@@ -7,7 +7,7 @@ index that was updated a thousand times answers with the same bytes as one that 
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 K1 = 1.2
 B = 0.75
@@ -78,12 +78,12 @@ class Postings:
         """Weight of a token that so many of the living hold (never negative)."""
         return math.log(1.0 + (self.living - holders + 0.5) / (holders + 0.5))
 
-    def scores(self, weights: Mapping[str, float], among: Iterable[str] | None = None) -> dict[int, float]:
+    def scores(self, weights: Mapping[str, float]) -> dict[int, float]:
         """BM25 of every living document that holds one of the tokens; `weights` multiply each token's part."""
         found: dict[int, float] = {}
         mean = self.mean_length
         lengths = self.lengths
-        for token in sorted(weights) if among is None else among:
+        for token in sorted(weights):
             held = self.holders(token)
             if not held:
                 continue

@@ -14,7 +14,7 @@ from codegraph.revision import Revision
 
 NAMES = (
     "together_top", "together_share", "together_place", "together_count", "second_top", "words_top", "words_place",
-    "words_share", "back_words_top", "stem_same", "stem_shared", "path_shared", "folder_same", "folder_distance",
+    "words_share", "calls_seed_name", "stem_same", "stem_shared", "path_shared", "folder_same", "folder_distance",
     "imports", "imported", "reach_back", "reach_forward", "calls_top", "called_top", "names_held_top", "bases", "test",
     "subject", "siblings_tests", "churn_top", "last_change", "seed_churn", "seed_together", "lines", "seed_lines",
     "files", "importers", "history", "blend_place", "blend_top",
@@ -205,7 +205,7 @@ class Table:
                     self.words.get(path, 0.0),
                     words_place[path],
                     len(theirs & self.weights.keys()) / max(1, len(theirs)),
-                    float(my_bare in held_words(role, path)) if len(my_bare) > 2 else 0.0,
+                    float(my_bare in _called(role, path)) if len(my_bare) > 2 else 0.0,
                     float(stem == my_bare),
                     len(stems & own) / max(1, len(stems | own)),
                     len(theirs & my_path) / max(1, len(theirs | my_path)),
@@ -252,7 +252,7 @@ class Table:
         return any(base in self._defined for each in known.definitions for base in each.bases)
 
 
-def held_words(held: index.Index, path: str) -> frozenset[str]:
+def _called(held: index.Index, path: str) -> frozenset[str]:
     """Every name that a file calls, lower case."""
     return frozenset(name.lower() for name in held.called_names(path))
 
