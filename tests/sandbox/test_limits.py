@@ -132,9 +132,9 @@ def attack():
         print(number * 2, flush=True)
 """,
     "in Unix sockets": """
-import resource, socket
+import socket
+held = []  # not the function's own: what it made would be gone when it returns, before anybody has looked
 def attack():
-    held = []
     for number in range(2000):
         held.append(socket.socketpair()); a = held[-1][0]; a.setblocking(False)
         a.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 << 20)
