@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from temporalio import activity, client, common, service
 
 from activities import starting
-from domain import fleet, merge_queue, refs, tasks, wire
+from domain import fleet, merge_queue, refs, run, tasks, wire
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,17 @@ class AdmissionActivities:
         return tasks.Nothing()
 
     @activity.defn(name=wire.FIND_ENDED_RUNS)
-    async def find_ended_runs(self, request: tasks.Runs) -> tasks.Runs:
-        """Which of these workflows are no longer open. Running twice is safe: it only reads."""
-        ended = [run for run in request.workflow_ids if not await starting.is_open(self.temporal, run)]
-        return tasks.Runs(workflow_ids=tuple(ended))
+    async def find_ended_runs(self, request: tasks.Runs) -> tasks.Ended:
+        """Which of these workflows are no longer open, and which have pushed work. Running twice is safe: it only
+        reads."""
+        ended, pushed = [], []
+        for workflow_id in request.workflow_ids:
+            found = await starting.found_open(self.temporal, workflow_id)
+            if found is None:
+                ended.append(workflow_id)
+            elif found.typed_search_attributes.get(starting.PHASE) in run.AFTER_PUSH:
+                pushed.append(workflow_id)
+        return tasks.Ended(workflow_ids=tuple(ended), pushed=tuple(pushed))
 
 
 def _once() -> str:

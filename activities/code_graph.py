@@ -57,6 +57,7 @@ class _Answer(BaseModel):
 class _Map(_Answer):
     map: str = ""
     missing_grammars: dict[str, int] = {}
+    absent: int = 0
 
 
 class _Changed(BaseModel):
@@ -82,6 +83,15 @@ class _Frame(BaseModel):
 class _Trace(_Answer):
     frames: tuple[_Frame, ...] = ()
     suspects: tuple[code_graph.Suspect, ...] = ()
+
+
+class _Branch(code_graph.Collision):
+    branch: str = ""
+
+
+class _Clashes(_Answer):
+    clashes: tuple[code_graph.Collision, ...] = ()
+    branches: tuple[_Branch, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -158,6 +168,34 @@ class CodeGraph:
         foreign = sum(each.path is None for each in found.frames)
         return code_graph.Suspects(
             missing=found.missing, files=found.suspects, frames=len(found.frames), foreign=foreign
+        )
+
+    async def collisions(
+        self,
+        repo: refs.Repository,
+        rev: str,
+        text: str,
+        *,
+        others: Sequence[str] = (),
+        heads: Sequence[str] = (),
+        seconds: float | None = None,
+    ) -> code_graph.Collisions:
+        """Whether work for a text at `rev` collides with work for other texts, and with the work that stands on other
+        commits since they left `rev`. Paths are as they are in the repository.
+
+        Args:
+            heads: Commits that have one in common with `rev`.
+            seconds: A limit below this host's own.
+        """
+        told = [each[:_MOST_TEXT].encode("utf-8", "replace").decode() for each in (text, *others)]
+        options = ("--rev", rev, *(part for head in heads for part in ("--branch", head)))
+        asked = _Question("conflict", (rev, *heads), options, json.dumps(told).encode())
+        found = await self._answer(repo, asked, _Clashes, seconds)
+        if found.missing:
+            return code_graph.Collisions(missing=found.missing)
+        by_head = {each.branch: each for each in found.branches}
+        return code_graph.Collisions(
+            texts=found.clashes, branches=tuple(by_head.get(head, code_graph.Collision()) for head in heads)
         )
 
     async def _held(self, repo: refs.Repository, head: str, paths: tuple[str, ...]) -> frozenset[str]:
@@ -244,6 +282,8 @@ def _gaps(found: _Map) -> str:
     parts = [
         f"{count} files in {name}, whose grammar is not installed" for name, count in found.missing_grammars.items()
     ]
+    if found.absent:
+        parts.append(f"{found.absent} files whose contents are not in this clone")
     return clean.line("; ".join(parts), 300)
 
 

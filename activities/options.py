@@ -74,6 +74,16 @@ gives up after a few answers of no use."""
 ADVISE: Final[AgentsOptions] = {**JUDGE, "schedule_to_close_timeout": HOUR}
 """A judgement in whose place a rule stands."""
 
+FORECAST: Final[AgentsOptions] = {
+    "task_queue": wire.AGENTS_QUEUE,
+    "schedule_to_start_timeout": 15 * SECOND,
+    "start_to_close_timeout": 90 * SECOND,
+    "schedule_to_close_timeout": 2 * MINUTE,
+    "heartbeat_timeout": 20 * SECOND,
+    "retry_policy": common.RetryPolicy(initial_interval=SECOND, maximum_attempts=2),
+}
+"""A run in line waits for it, so it is short: without an answer the run is admitted."""
+
 CLAIM_HOST: Final[AgentsOptions] = {
     "task_queue": wire.AGENTS_QUEUE,
     "start_to_close_timeout": 15 * SECOND,

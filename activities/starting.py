@@ -99,10 +99,15 @@ class StartingActivities:
 
 async def is_open(temporal: client.Client, workflow_id: str) -> bool:
     """Whether the newest execution with this id is still running."""
+    return await found_open(temporal, workflow_id) is not None
+
+
+async def found_open(temporal: client.Client, workflow_id: str) -> client.WorkflowExecutionDescription | None:
+    """The newest execution with this id, None when it is over or there was none."""
     try:
         description = await temporal.get_workflow_handle(workflow_id).describe()
     except service.RPCError as error:
         if error.status is service.RPCStatusCode.NOT_FOUND:
-            return False
+            return None
         raise
-    return description.close_time is None
+    return description if description.close_time is None else None

@@ -63,7 +63,7 @@ def blast(answer: Any) -> None:
         parts = ", ".join(each["symbols"]) or "lines outside of definitions"
         what = "new" if each["new"] else "all of it" if each["whole"] else parts
         _say(f"changed {_line(each['path'])}: {_line(what, 120)}")
-    if more := len(answer["changed"][_CHANGED:]):
+    if (more := answer["changed_files"] - _CHANGED) > 0:
         _say(f"and {counted(more, 'more file')}")
     for name, title in (("review", "must review"), ("tests", "tests to run"), ("watch", "watch")):
         if answer[name]:

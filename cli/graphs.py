@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cli import failures, graph_pages, render
-from codegraph import answers, changes, graph, languages, objects, patch, pool, reading, store
+from codegraph import answers, changes, graph, languages, objects, patch, pool, store
 from domain.numerals import counted
 
 _MOST_BYTES: Final = 20_000_000
@@ -113,9 +113,6 @@ def opened(place: Place, rev: str = "") -> Iterator[Opened]:
             held.at(wanted, progress=asked)
             for note in notes(answers.about(held)):
                 render.progress(note)
-            if lacking := held.manifest.report.skipped.get(reading.MISSING, 0) if held.manifest else 0:
-                said = f"the repository lacks the contents of {counted(lacking, 'file')}, which are not read"
-                render.progress(f"note: {said}: git fsck names them, git fetch --refetch brings them")
             yield Opened(held, kept, folder, asked.count)
 
 
@@ -225,6 +222,9 @@ def said(text: str) -> str:
 
 def notes(answer: answers.Value) -> Iterator[str]:
     """What an answer lacks, each with what to do about it."""
+    if absent := answer["absent"]:
+        said = f"the contents of {counted(absent, 'file')} are not in this clone, so they are left out"
+        yield f"note: {said}: git fetch --refetch brings them"
     for language, count in answer["missing_grammars"].items():
         package = languages.LANGUAGES[language].module.replace("_", "-")
         yield f"note: no grammar for {language}, so of {counted(count, 'file')} only words are known: install {package}"

@@ -11,7 +11,7 @@ from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
 from cli import failures, names, runs
-from domain import refs, wire
+from domain import path_leases, refs, wire
 
 _PAGE: Final = 1000
 _AT_ONCE: Final = 10
@@ -37,6 +37,8 @@ class Row(BaseModel):
     pull_request: int | None = None
     pull_request_url: str | None = None
     head_sha: str | None = None
+    waits_for: str | None = None
+    """For whose files it waits, in words."""
     status: str = "running"
 
 
@@ -135,6 +137,7 @@ async def complete(client: Client, shown: Sequence[Row]) -> list[Row]:
                 "pull_request": state.pull.number if state.pull else None,
                 "pull_request_url": state.pull.url if state.pull else None,
                 "head_sha": state.change.head_sha if state.change else None,
+                "waits_for": path_leases.sentence(state.behind) if state.waits_for_files else None,
             }
         )
 

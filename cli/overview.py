@@ -17,6 +17,7 @@ _KEEP_SECONDS: Final = 10.0
 """How long a live row's details stand while nothing that Visibility shows of it changes."""
 _COLUMNS: Final = ("run", "phase", "hold", "agent", "since", "PR", "needs human", "title")
 _PRINTED: Final = 200
+_MOST_WAITS: Final = 5
 
 
 def wanted(*, repo: str, phase: str, needs_human: bool, ended_too: bool) -> listing.Filter:
@@ -85,7 +86,18 @@ def _view(shown: Sequence[listing.Row], total: int, only: listing.Filter) -> con
     footer = text.Text(f"{total} run{'' if total == 1 else 's'}{more}", style="dim")
     if needing:
         footer.append(f"; {needing} need{'s' if needing == 1 else ''} a person: fettle explain RUN", style="yellow")
-    return console.Group(render.grid(_COLUMNS, [_cells(row, now) for row in shown]), footer)
+    table = render.grid(_COLUMNS, [_cells(row, now) for row in shown])
+    return console.Group(table, *map(text.Text, _waits(shown)), footer)
+
+
+def _waits(shown: Sequence[listing.Row]) -> list[str]:
+    """For whose files runs wait; the table has no room for that."""
+    waiting = [row for row in shown if row.waits_for]
+    lines = [
+        f"{row.run} waits for {row.waits_for}; fettle release {row.run} lets it go on beside"
+        for row in waiting[:_MOST_WAITS]
+    ]
+    return lines + ([f"{len(waiting) - _MOST_WAITS} more wait for files"] if len(waiting) > _MOST_WAITS else [])
 
 
 def _cells(row: listing.Row, now: datetime) -> list[str | text.Text]:

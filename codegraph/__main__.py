@@ -1,7 +1,8 @@
 """`python -m codegraph`: one question to the graph of a repository; the text comes on standard input, JSON leaves.
 
     locate, map          a text
-    conflict             a JSON list of texts; the first is compared with each of the others
+    conflict             a JSON list of texts; the first is compared with each of the others, and with the work on
+                         each --branch since it left --rev
     frames               a stack trace, as JSON
     blast                nothing with --base and --head, else a unified diff against --rev
     stats                nothing
@@ -50,11 +51,13 @@ def _frames(held: graph.Graph, given: argparse.Namespace) -> answers.Value:
     return answers.traced(held, _json(), given.name)
 
 
-def _conflict(held: graph.Graph, _: argparse.Namespace) -> answers.Value:
+def _conflict(held: graph.Graph, given: argparse.Namespace) -> answers.Value:
     texts = _json()
-    if not isinstance(texts, list) or len(texts) < 2 or not all(isinstance(each, str) for each in texts):
+    fewest = 1 if given.branch else 2
+    if not isinstance(texts, list) or len(texts) < fewest or not all(isinstance(each, str) for each in texts):
         raise _Refused("conflict reads a JSON list of two or more texts, something else came: send such a list")
-    return answers.clashes(held, texts)
+    found = answers.clashes(held, texts)
+    return {**found, **answers.under_way(held, texts[0], given.branch)} if given.branch else found
 
 
 COMMANDS: Final[dict[str, Callable[[graph.Graph, argparse.Namespace], answers.Value]]] = {
@@ -89,13 +92,29 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repo", type=pathlib.Path, default=pathlib.Path(), help="a repository, bare or not")
     parser.add_argument("--rev", default="HEAD", help="the commit that is asked")
     parser.add_argument("--store", type=pathlib.Path, help="folder of the store; default: inside the git directory")
-    parser.add_argument("--workers", type=int, default=2, help="processes that read files")
-    parser.add_argument("--most", type=int, default=30, help="locate, blast: files at most")
-    parser.add_argument("--budget", type=int, default=2000, help="map: tokens at most")
+    parser.add_argument("--workers", type=_count(0, 64), default=2, help="processes that read files")
+    parser.add_argument("--most", type=_count(1, 1000), default=30, help="locate, blast: files at most")
+    parser.add_argument("--budget", type=_count(1, 1_000_000), default=2000, help="map: tokens at most")
     parser.add_argument("--base", default="", help="blast: the commit before the change; it is asked instead of --rev")
     parser.add_argument("--head", default="HEAD", help="blast: the commit with the change")
+    parser.add_argument("--branch", action="append", default=[], help="conflict: running work; repeat it")
     parser.add_argument("--name", action="append", default=[], help="frames: owner/name of the repository; repeat it")
     return parser
+
+
+def _count(least: int, most: int) -> Callable[[str], int]:
+    """Reads a number of an option."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to {most}: give one of these")
+        return number
+
+    return read
 
 
 def _input() -> bytes:

@@ -9,19 +9,22 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from codegraph import blast, changes, conflict, explain, facts, frames, graph, manifest, map, navigate
+from codegraph import blast, changes, conflict, explain, facts, frames, graph, manifest, map, navigate, reading
 
 Value = dict[str, Any]
+_MOST_CHANGED = 1_000
 
 
 def about(held: graph.Graph) -> Value:
-    """What an answer rests on: the revision, how much of its past is known, and which grammars are lacking."""
+    """What an answer rests on: the revision, how much of its past is known, which grammars are lacking, and of how many
+    files the contents are."""
     return {
         "rev": _made(held).rev,
         "commits": len(held.history.commits),
         "shallow": held.history.shallow,
         "problem": held.history.problem,
         "missing_grammars": _made(held).report.missing,
+        "absent": _made(held).report.skipped.get(reading.MISSING, 0),
     }
 
 
@@ -76,9 +79,10 @@ def mapped(held: graph.Graph, text: str, budget: int) -> Value:
 
 
 def radius(held: graph.Graph, changed: Sequence[changes.Change], most: int = blast.MOST) -> Value:
-    """What a change bears on."""
+    """What a change bears on; of its own files the first are told, and how many there are."""
     return {
         **about(held),
+        "changed_files": len(changed),
         "changed": [
             {
                 "path": each.path,
@@ -86,7 +90,7 @@ def radius(held: graph.Graph, changed: Sequence[changes.Change], most: int = bla
                 "whole": each.definitions is None,
                 "symbols": [] if each.definitions is None else list(each.names),
             }
-            for each in changed
+            for each in changed[:_MOST_CHANGED]
         ],
         **dataclasses.asdict(blast.radius(held.revision, changed, most=most)),
     }

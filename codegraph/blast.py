@@ -83,7 +83,7 @@ def radius(revision: Revision, changed: Sequence[changes.Change], most: int = MO
 
 def _scored(found: relations.Table) -> list[tuple[str, float, Sequence[float]]]:
     learned = model.load("blast", relations.NAMES)
-    scored = [(learned.score(row), path, row) for path, row in zip(found.paths, found.rows, strict=True)]
+    scored = list(zip(learned.scores(found.rows), found.paths, found.rows, strict=True))
     scored.sort(key=lambda each: (-each[0], each[1]))
     probabilities = model.calibration("blast").probabilities([score for score, _, _ in scored])
     return [(path, chance, row) for (_, path, row), chance in zip(scored, probabilities, strict=True)]

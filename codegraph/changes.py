@@ -1,13 +1,16 @@
 """What a difference of two revisions touches: files, and in them the definitions whose lines it changed."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from codegraph import diffs, extract, facts, languages, objects, skips
 from codegraph.revision import Revision
 
 MOST_FILES = 60
-"""Changed files of one difference that are looked at; those with the most changed lines come first."""
+"""Changed files of one difference that are looked into; those with the most changed lines come first."""
+_STEP: Final = 4
+"""Columns that a body is indented by, as far as is known."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -18,7 +21,7 @@ class Change:
         path: Its path; the old one where it was deleted.
         known: Its facts: at the base, or at the head for a file that is new there.
         definitions: Places of the changed definitions in the facts, and `len(known.definitions)` for lines outside of
-            every one; None: all of the file.
+            every one; None: all of the file; empty: the file was not looked into.
         new: The base does not hold it.
     """
 
@@ -38,39 +41,72 @@ class Change:
 
 
 def between(repository: objects.Repository, base: str, head: str, revision: Revision) -> tuple[Change, ...]:
-    """The changes from `base`, at which `revision` stands, to `head`. Files of no known language are left out.
+    """The changes from `base`, at which `revision` stands, to `head`, those with the most changed lines first. Files of
+    no known language are left out; beyond the first `MOST_FILES` nothing is known but the path.
 
     Raises:
         objects.Error: A revision does not exist, or git could not answer.
     """
     entries, gone = repository.diff_tree(base, head)
-    lines = {part.path: part.lines for part in diffs.parts(repository.changed_lines(base, head))}
+    parts = {part.path: part for part in diffs.parts(repository.changed_lines(base, head))}
     fresh = {entry.path: entry.blob for entry in entries if languages.language_of(entry.path)}
     known = {**revision.sources.facts, **revision.tests.facts}
-    unknown = {path: blob for path, blob in fresh.items() if path not in known and not skips.by_path(path)}
-    contents = dict(repository.read(sorted(set(unknown.values()))))
-    found = [
-        Change(path, known[path], touched(known[path], lines.get(path, ())))
-        for path in sorted({*fresh, *gone})
-        if path in known
-    ]
-    for path, blob in sorted(unknown.items()):
-        data = contents.get(blob)
-        if data is not None:
-            found.append(Change(path, extract.extract(data, languages.language_of(path) or ""), None, new=True))
-    found.sort(key=lambda each: (-sum(len(part) for part in lines.get(each.path, ())), each.path))
-    return tuple(found[:MOST_FILES])
+    wanted = [path for path in {**fresh, **dict.fromkeys(gone)} if path in known or not skips.by_path(path)]
+    ranked = sorted(
+        (path for path in wanted if path in known or path in fresh),
+        key=lambda path: (-parts[path].size if path in parts else 0, path),
+    )
+    first = [path for path in ranked[:MOST_FILES] if path not in known]
+    contents = dict(repository.read(sorted({fresh[path] for path in first})))
+    found = []
+    for place, path in enumerate(ranked):
+        if path not in known:
+            data = contents.get(fresh[path])
+            language = languages.language_of(path) or ""
+            if data is not None:
+                found.append(Change(path, extract.extract(data, language), None, new=True))
+                continue
+            later = place >= MOST_FILES  # if not, its contents are not there: the past may still speak of it
+            found.append(Change(path, facts.Facts(language, parsed=False), frozenset() if later else None, later))
+        elif place < MOST_FILES:
+            found.append(Change(path, known[path], touched(known[path], parts.get(path))))
+        else:
+            found.append(Change(path, known[path], frozenset()))
+    return tuple(found)
 
 
-def touched(known: facts.Facts, lines: Iterable[range]) -> frozenset[int] | None:
-    """Places of the innermost definitions around some lines of a file; None when no lines are known."""
+def touched(known: facts.Facts, part: diffs.Part | None) -> frozenset[int] | None:
+    """Places of the innermost definitions around what a diff changes in a file; None when it says nothing of it."""
     found: set[int] = set()
-    for part in lines:
-        for number in part:
-            around = [
-                (each.start, -each.end, place)
-                for place, each in enumerate(known.definitions)
-                if each.start <= number <= each.end
-            ]
-            found.add(max(around)[2] if around else len(known.definitions))
+    for lines in part.lines if part else ():
+        for number in lines:
+            found.add(_innermost(known, [n for n, each in enumerate(known.definitions) if _holds(each, number)]))
+    for one in part.inserted if part else ():
+        around = [n for n, each in enumerate(known.definitions) if each.start < one.before <= each.end]
+        if known.language == "python":  # nothing but the indent says where a body ends
+            around += _continued(known.definitions, one)
+        if one.leads:
+            around += [n for n, each in enumerate(known.definitions) if each.start == one.before]
+        found.add(_innermost(known, around))
     return frozenset(found) or None
+
+
+def _holds(each: facts.Definition, number: int) -> bool:
+    return each.start <= number <= each.end
+
+
+def _innermost(known: facts.Facts, around: Iterable[int]) -> int:
+    """The last to begin of some definitions, and of those the first to end; the place after all for none."""
+    order = [(known.definitions[n].start, -known.definitions[n].end, n) for n in around]
+    return max(order)[2] if order else len(known.definitions)
+
+
+def _continued(definitions: Sequence[facts.Definition], one: diffs.Insertion) -> list[int]:
+    """Definitions that end where lines are inserted, and whose bodies these lines continue."""
+    found = []
+    for place, each in enumerate(definitions):
+        if each.end == one.before - 1:
+            depth = sum(_holds(outer, each.start) and outer.end >= each.end for outer in definitions[:place])
+            if one.indent > _STEP * depth:
+                found.append(place)
+    return found

@@ -16,6 +16,21 @@ _ESCAPE: Final = re.compile(rb"\\([0-7]{3}|.)")
 _LETTERS: Final = {b"a": 7, b"b": 8, b"t": 9, b"n": 10, b"v": 11, b"f": 12, b"r": 13}
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Insertion:
+    """New lines between two old ones that both stay.
+
+    Attributes:
+        before: The old line that they stand before; one more than there are at the end of the file.
+        indent: Columns of blanks before the first of them that says something.
+        leads: Whether they are about what follows, as a decorator is.
+    """
+
+    before: int
+    indent: int
+    leads: bool
+
+
 @dataclasses.dataclass(slots=True)
 class Part:
     """What a diff says of one file.
@@ -23,14 +38,21 @@ class Part:
     Attributes:
         path: Its path; the old one where it was deleted or renamed.
         new: It was not there before.
-        lines: Changed lines of the old side; an insertion is the line before it.
+        lines: Changed lines of the old side.
+        inserted: What was put between lines of the old side.
         added: The lines of the new side that are in the diff: all of a new file.
     """
 
     path: str
     new: bool
     lines: list[range] = dataclasses.field(default_factory=list)
+    inserted: list[Insertion] = dataclasses.field(default_factory=list)
     added: list[bytes] = dataclasses.field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """How much of the old side changes: its lines and the places of insertions."""
+        return sum(map(len, self.lines)) + len(self.inserted)
 
 
 def parts(diff: bytes) -> list[Part]:
@@ -84,12 +106,13 @@ def _hunk(lines: Sequence[bytes], place: int, part: Part, counts: Sequence[int])
     start, old, new = counts
     number = start if old else start + 1  # of an insertion, the heading names the line before it
     touched: set[int] = set()
+    fresh: dict[int, list[bytes]] = {}
     while place < len(lines) and (old > 0 or new > 0 or lines[place].startswith(b"\\")):
         sign = lines[place][:1] or b" "  # some programs strip the blank of an empty line
         if sign == b"-":
             touched.add(number)
         elif sign == b"+":
-            touched.add(max(1, number - 1))
+            fresh.setdefault(number, []).append(lines[place][1:])
             part.added.append(lines[place][1:])
         elif sign not in (b" ", b"\\"):
             break
@@ -98,4 +121,11 @@ def _hunk(lines: Sequence[bytes], place: int, part: Part, counts: Sequence[int])
         new -= sign in (b"+", b" ")
         place += 1
     part.lines.extend(range(each, each + 1) for each in sorted(touched))
+    part.inserted += [_insertion(before, fresh[before]) for before in fresh if not {before - 1, before} & touched]
     return place
+
+
+def _insertion(before: int, added: Sequence[bytes]) -> Insertion:
+    said = [line.expandtabs(4) for line in added if line.strip()]
+    indent = len(said[0]) - len(said[0].lstrip()) if said else 0
+    return Insertion(before, indent, added[-1].lstrip().startswith((b"@", b"#[")))

@@ -8,7 +8,10 @@ from typing import Final
 from codegraph import columns, features, manifest, model, navigate, question
 from codegraph.revision import Revision
 
+TOGETHER: Final = "together"
+"""The name under which what the trees add is told."""
 WORDS: Final[Mapping[str, str]] = {
+    TOGETHER: "what the evidence says together, beyond what each of it says alone",
     "words_top": "its text holds the words of the question",
     "words_share": "share of the question's words that its text holds, the rare ones more",
     "words_place": "its place by words alone (1 for the first, 1/2 for the second)",
@@ -68,7 +71,7 @@ WORDS: Final[Mapping[str, str]] = {
     "blend_place": "its place by a plain mix of the evidence",
     "blend_top": "a plain mix of the evidence",
 }
-"""What each column of `columns.NAMES` says, for people."""
+"""What each column of `columns.NAMES` says, for people; and the trees."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -172,4 +175,9 @@ def _evidence(rows: Sequence[Sequence[float]], row: Sequence[float]) -> list[Evi
         if effect or value != usual:
             place = 1 + sum(1 for each in rows if each[column] > value)
             found.append(Evidence(name, WORDS[name], round(value, 4), place, round(usual, 4), effect))
-    return sorted(found, key=lambda each: (-abs(each.effect), columns.NAMES.index(each.column)))
+    given, usually = learned.combined(row), learned.combined(typical)
+    if effect := round(given - usually, 4):
+        place = 1 + sum(1 for each in rows if learned.combined(each) > given)
+        found.append(Evidence(TOGETHER, WORDS[TOGETHER], round(given, 4), place, round(usually, 4), effect))
+    order = (*columns.NAMES, TOGETHER)
+    return sorted(found, key=lambda each: (-abs(each.effect), order.index(each.column)))

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import zlib
 
-EXTRACTOR = 1
+EXTRACTOR = 2
 """Version of the extraction rules. Facts of another version are never read: a rule change recomputes them."""
 
 
@@ -41,8 +41,8 @@ class Import:
     """One import as the blob writes it, unresolved.
 
     Attributes:
-        module: The text that names the module (`.b` and `..pkg.mod`, `./x`, `crate::a::b`, `"stdio.h"` without quotes,
-            `App\\Http`, `java.util.List`).
+        module: The text that names the module (`.b` and `..pkg.mod`, `./x`, `crate::a::b`, `"near.h"` without quotes,
+            `<stdio.h>` with its brackets, `App\\Http`, `java.util.List`).
         names: What is taken from it (empty: the module itself or everything).
         line: Its line, counted from 1.
     """

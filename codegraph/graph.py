@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Sequence
 
-from codegraph import facts, history, manifest, objects, past, store
+from codegraph import facts, history, manifest, objects, past, project, store
 from codegraph.revision import Revision
 
 
@@ -26,6 +26,7 @@ class Graph:
         self._workers = workers
         self._messages = past.Messages()
         self._facts: dict[store.Key, facts.Facts] = {}
+        self._project = project.Project()
 
     @classmethod
     def open(cls, path: pathlib.Path, *, folder: pathlib.Path | None = None, workers: int = 2) -> "Graph":
@@ -55,8 +56,14 @@ class Graph:
             del self._facts[key]
         self._facts |= manifest.read(self.repository, self._kept, wanted - self._facts.keys(), workers=self._workers)
         self.history = history.load(self.repository, made.rev, self._kept)
+        if self.manifest is None or made.project_files != self.manifest.project_files:
+            contents = dict(self.repository.read(sorted(set(made.project_files.values()))))
+            self._project = project.read({path: contents.get(blob) or b"" for path, blob in made.project_files.items()})
         self.revision.move(
-            self._held(made.sources, keys), self._held(made.tests, keys), past.Past(self.history, self._messages)
+            self._held(made.sources, keys),
+            self._held(made.tests, keys),
+            past.Past(self.history, self._messages),
+            self._project,
         )
         self.manifest = made
         return self.revision

@@ -145,12 +145,12 @@ def _java(text: str) -> Parsed:
     return [(module, () if name == "*" else (name,))]
 
 
-_INCLUDED = re.compile(r"""["<]([^"<>\n]+)[">]""")
+_INCLUDED = re.compile(r"""(?:"([^"\n]+)"|(<[^<>\n]+>))""")
 
 
 def _c(text: str) -> Parsed:
     path = _INCLUDED.search(text)
-    return [(path[1], ())] if path else []
+    return [(path[1] or path[2], ())] if path else []
 
 
 def _c_sharp(text: str) -> Parsed:
@@ -166,8 +166,12 @@ _CS_WORDS = frozenset(("using", "static", "unsafe", "global"))
 def _php(text: str) -> Parsed:
     if not text.startswith("use"):
         string = _STRING.search(text)
-        here = string is not None and "__DIR__" in text[: string.start()]
-        return [(f".{string[2]}" if here else string[2], ())] if string else []
+        if string is None:
+            return []
+        before = text[: string.start()]
+        up = before.count("dirname") - before.count("__FILE__")
+        here = "__DIR__" in before or "__FILE__" in before
+        return [(f".{'/..' * min(up, 20)}{string[2]}" if here else string[2], ())]
     flat = _COMMENT.sub(" ", text)[3:].strip().rstrip(";")
     flat = re.sub(r"^(?:function|const)\s+", "", flat)
     prefix, group, rest = flat.partition("{")
@@ -177,17 +181,51 @@ def _php(text: str) -> Parsed:
     return [(item.split()[0].lstrip("\\"), ()) for item in flat.split(",") if item.strip()]
 
 
+_RUBY_HERE = re.compile(r"#\{\s*(?:__dir__|File\.dirname\(__FILE__\))\s*\}")
+
+
 def _ruby(text: str) -> Parsed:
     string = next(iter(_STRING.finditer(text)), None)
     if string is None:
         return []
-    relative = text.startswith("require_relative") and not string[2].startswith(".")
-    return [(f"./{string[2]}" if relative else string[2], ())]
+    path = _RUBY_HERE.sub(".", string[2])
+    around = text[: string.start()] + text[string.end() :]
+    if "expand_path" in around and "__FILE__" in around and "dirname" not in around:
+        path = f"./{path.removeprefix('../')}"  # as seen from the file as if that were a folder
+    elif "__dir__" in around or "__FILE__" in around or text.startswith("require_relative"):
+        path = path if path.startswith(".") else f"./{path.lstrip('/')}"
+    return [(path, ())]
+
+
+_EXPANSION = re.compile(r"\$\([^()]*\)|`[^`]*`|\$\{[^{}$]*\}|\$[0_](?!\w)|\$BASH_SOURCE\b")
+_SELF = re.compile(r"BASH_SOURCE|\$\{?0\b|\x01")
+_UP = re.compile(r"\bdirname\b|%/\*|/\.\.|\x02")
+_OWN = re.compile(r"\x01(\x02*)")
+"""The script itself, and how many folders above it."""
+_MARKED = {1: None, 2: None, 3: "{", 4: "}"}
 
 
 def _bash(text: str) -> Parsed:
-    words = text.split(None, 2)
-    return [(words[1].strip("'\""), ())] if len(words) > 1 else []
+    """What is sourced; what a script finds out of its own folder is `.`, and what it asks others for is a variable."""
+    rest = text[:2_000].partition(" ")[2] or text.partition("\t")[2]
+    for _ in range(5):
+        rest, count = _EXPANSION.subn(_expanded, rest)
+        if not count:
+            break
+    words = rest.replace('"', "").replace("'", "").split()
+    if not words:
+        return []
+    path = _OWN.sub(lambda found: "/".join([".", *[".."] * (len(found[1]) - 1)]), words[0])
+    return [] if path.startswith("<(") else [(path.translate(_MARKED), ())]
+
+
+def _expanded(found: "re.Match[str]") -> str:
+    said = found[0]
+    if _SELF.search(said):
+        return "\x01" + "\x02" * len(_UP.findall(said))
+    if said.startswith("${"):
+        return "$\x03" + (re.match(r"\w*", said[2:]) or [""])[0] + "\x04"
+    return "$\x03_\x04" if said[1:2] == "(" or said[0] == "`" else said
 
 
 _READERS: dict[str, Callable[[str], Parsed]] = {

@@ -12,12 +12,12 @@ import importlib.util
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from codegraph import facts, languages, objects, pool, reading, skips, store
+from codegraph import facts, languages, layout, objects, pool, reading, skips, store
 from codegraph.reading import Progress as Progress
 
 PROJECT_FILES: Final = frozenset(
     [
-        *("go.mod", "go.work", "Cargo.toml", "package.json", "tsconfig.json", "jsconfig.json", "deno.json"),
+        *("go.mod", "go.work", "Cargo.toml", "package.json", "deno.json"),
         *("pyproject.toml", "setup.cfg", "composer.json"),
     ]
 )
@@ -257,7 +257,7 @@ def _judged(file: File, status: Mapping[store.Key, store.Row]) -> File:
 
 def _is_project_file(path: str, entry: objects.Entry) -> bool:
     name = path.rpartition("/")[2]
-    wanted = name in PROJECT_FILES or name.endswith(_PROJECT_ENDINGS)
+    wanted = name in PROJECT_FILES or name.endswith(_PROJECT_ENDINGS) or layout.is_configuration(name)
     return wanted and path == entry.path and entry.mode not in _LINKS and skips.by_path(path) != "vendored"
 
 

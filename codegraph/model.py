@@ -1,4 +1,5 @@
-"""The learned weights: one number for each column of a table. Data, not code; read once."""
+"""The learned weights: one number for each column of a table, and trees for what columns mean together. Data, not code;
+read once."""
 
 import functools
 import json
@@ -10,8 +11,34 @@ from typing import Any
 Row = Sequence[float]
 
 
+_LOOKED_AT = 80
+"""Rows of one table, the best by the sum alone, that the trees look at: they are for the order among the likely."""
+
+
+class Tree:
+    """One regression tree: at each node a column is compared with a limit, at each leaf stands what it adds.
+
+    Nodes have numbers from 0; a child below 0 is the leaf `-1 - child`.
+    """
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        self._columns = tuple(int(column) for column in content["columns"])
+        self._limits = tuple(float(limit) for limit in content["limits"])
+        self._below = tuple(int(child) for child in content["below"])
+        self._above = tuple(int(child) for child in content["above"])
+        self._leaves = tuple(float(leaf) for leaf in content["leaves"])
+
+    def score(self, row: Row) -> float:
+        """What the tree adds to a row."""
+        node = 0 if self._columns else -1
+        columns, limits, below, above = self._columns, self._limits, self._below, self._above
+        while node >= 0:
+            node = below[node] if row[columns[node]] <= limits[node] else above[node]
+        return self._leaves[-1 - node]
+
+
 class Weights:
-    """A weighted sum of columns. Being a sum, it can say what each kind of evidence gave.
+    """A weighted sum of columns, and trees over the same columns where the task has them.
 
     Raises:
         ValueError: The weights were learned for other columns than this version computes.
@@ -24,10 +51,26 @@ class Weights:
             )
         self._weights = tuple(float(weight) for weight in content["weights"])
         self._offset = float(content.get("offset", 0.0))
+        self._trees = tuple(Tree(tree) for tree in content.get("trees", ()))
 
     def score(self, row: Row) -> float:
         """The sum for one row."""
         return self._offset + math.fsum(weight * value for weight, value in zip(self._weights, row, strict=True))
+
+    def combined(self, row: Row) -> float:
+        """What the trees add to the sum for one row: what its columns mean together."""
+        return math.fsum(tree.score(row) for tree in self._trees)
+
+    def scores(self, rows: Sequence[Row]) -> list[float]:
+        """The scores of the rows of one table, in their order. Rows whose sum is low keep their places below: they get
+        what the trees add at least."""
+        sums = [self.score(row) for row in rows]
+        if not self._trees:
+            return sums
+        best = sorted(range(len(rows)), key=lambda place: (-sums[place], place))[:_LOOKED_AT]
+        added = {place: self.combined(rows[place]) for place in best}
+        least = min(added.values(), default=0.0)
+        return [score + added.get(place, least) for place, score in enumerate(sums)]
 
     def parts(self, row: Row) -> list[float]:
         """What each column gave to the sum."""

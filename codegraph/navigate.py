@@ -68,7 +68,7 @@ def answered(found: features.Table, most: int) -> Answer:
 def ranking(found: features.Table) -> list[tuple[str, float]]:
     """Every candidate of a table with the learned score, best first, ties by path."""
     learned = model.load("locate", columns.NAMES)
-    scored = [(path, learned.score(row)) for path, row in zip(found.paths, found.rows, strict=True)]
+    scored = list(zip(found.paths, learned.scores(found.rows), strict=True))
     return sorted(scored, key=lambda pair: (-pair[1], pair[0]))
 
 

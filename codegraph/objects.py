@@ -4,6 +4,7 @@ No checkout is needed and none is made.
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
 import re
@@ -18,6 +19,8 @@ LARGE: Final = 1_000_000
 """Bytes above which a blob is not read at all."""
 
 _NOTHING: Final = "0" * 40
+_PATHS: Final = 200
+"""Paths that one command line names."""
 _FEW: Final = 64  # blobs that are worth no process of their own
 _STATUS: Final = re.compile(rb"\n?([A-Z])\d*\Z")
 _CHANGES: Final = (
@@ -99,6 +102,7 @@ class Repository:
         self._options = (f"--git-dir={self.git_dir}",)
         self._contents = command.Session(self._options, contents=True)
         self._headers = command.Session(self._options, contents=False)
+        self._lacks = False
 
     def close(self) -> None:
         """End the processes that wait for questions; the next question starts them again."""
@@ -128,15 +132,34 @@ class Repository:
             raise NoSuchRevision("rev-parse", f"{rev!r} is no commit of {self.common_dir}")
         return found.id
 
+    @functools.cached_property
+    def _here(self) -> frozenset[str]:
+        """All blobs that there are."""
+        rows = self._git("cat-file", "--batch-all-objects", "--unordered", "--batch-check=%(objecttype) %(objectname)")
+        return frozenset(row[5:].decode() for row in rows.splitlines() if row.startswith(b"blob "))
+
+    def _lacked(self, error: command.Error) -> None:
+        """Go on after git failed in a partial clone: it tries to fetch what is not there, and ends when it may not.
+        From now on it is asked only for what there is.
+
+        Raises:
+            Error: It failed for another reason.
+        """
+        if self._lacks or not any((self.common_dir / "objects" / "pack").glob("*.promisor")):
+            raise error
+        self._lacks = True
+
     def ls_tree(self, rev: str) -> list[Entry]:
         """Every file of a revision, in git's order (bytes of the path)."""
-        entries = []
-        for row in self._git("ls-tree", "-r", "-l", "-z", "--full-tree", self.resolve(rev)).split(b"\0"):
-            meta, tab, path = row.partition(b"\t")
-            if tab:
-                mode, _, blob, size = meta.split()
-                entries.append(Entry(_text(path), blob.decode(), int(mode, 8), int(size) if size.isdigit() else -1))
-        return entries
+        sha = self.resolve(rev)
+        if not self._lacks:
+            try:
+                return _entries(self._git("ls-tree", "-r", "-l", "-z", "--full-tree", sha))
+            except Error as error:
+                self._lacked(error)
+        entries = _entries(self._git("ls-tree", "-r", "-z", "--full-tree", sha))
+        sizes = self.sizes([entry.blob for entry in entries if entry.mode != SUBMODULE])
+        return [dataclasses.replace(entry, size=sizes.get(entry.blob, -1)) for entry in entries]
 
     def diff_tree(self, old: str, new: str) -> tuple[list[Entry], list[str]]:
         """What differs between two revisions.
@@ -155,8 +178,20 @@ class Repository:
         return entries, [_text(path) for path in sorted(gone)]
 
     def read(self, blobs: Iterable[str], limit: int = LARGE) -> Iterator[tuple[str, bytes | None]]:
-        """The contents of blobs, in order; None for one that is missing, no blob, or of more than `limit` bytes."""
-        names = list(blobs)
+        """The contents of blobs; None for one that is missing, no blob, or of more than `limit` bytes."""
+        names, done = list(blobs), 0
+        if self._lacks:
+            yield from ((name, None) for name in names if name not in self._here)
+            names = [name for name in names if name in self._here]
+        try:
+            for found in self._read(names, limit):
+                done += 1
+                yield found
+        except Error as error:
+            self._lacked(error)
+            yield from self.read(names[done:], limit)
+
+    def _read(self, names: Sequence[str], limit: int) -> Iterator[tuple[str, bytes | None]]:
         if len(names) <= _FEW:
             yield from _contents(names, self._contents.get(names, limit))
             return
@@ -176,8 +211,14 @@ class Repository:
             raise Error("merge-base", f"{one!r} and {other!r} have no common ancestor") from error
 
     def sizes(self, blobs: Sequence[str]) -> dict[str, int]:
-        """Bytes of each object that is there."""
-        return {found.id: found.size for found in self._headers.get(blobs) if found is not None}
+        """Bytes of each blob that is there."""
+        if not self._lacks:
+            try:
+                return {found.id: found.size for found in self._headers.get(blobs) if found is not None}
+            except Error as error:
+                self._lacked(error)
+        here = [blob for blob in blobs if blob in self._here]
+        return {found.id: found.size for found in self._headers.get(here) if found is not None}
 
     def parents(self, shas: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """Parents of each commit that is there, as the commit itself names them."""
@@ -205,7 +246,7 @@ class Repository:
 
     def changed_lines(self, old: str, new: str) -> bytes:
         """The difference of two revisions as a unified diff without context and renames; no program of the
-        repository's configuration takes part."""
+        repository's configuration takes part. Files whose contents are not there are left out."""
         options = (
             "--no-ext-diff",
             "--no-textconv",
@@ -215,7 +256,28 @@ class Repository:
             "--src-prefix=a/",
             "--dst-prefix=b/",
         )
-        return self._git("diff-tree", "-r", "-p", *options, self.resolve(old), self.resolve(new))
+        trees = self.resolve(old), self.resolve(new)
+        if not self._lacks:
+            try:
+                return self._git("diff-tree", "-r", "-p", *options, *trees)
+            except Error as error:
+                self._lacked(error)
+        said = b""
+        paths = self._whole(*trees)
+        for start in range(0, len(paths), _PATHS):
+            chunk = paths[start : start + _PATHS]
+            said += self._git("--literal-pathspecs", "diff-tree", "-r", "-p", *options, *trees, "--", *chunk)
+        return said
+
+    def _whole(self, old: str, new: str) -> list[str]:
+        """Paths that differ between two revisions, and whose contents of both are there."""
+        rows = self._git("diff-tree", "-r", "-z", "--raw", "--no-renames", old, new).split(b"\0")
+        found = []
+        for head, path in zip(rows[::2], rows[1::2], strict=False):
+            _, mode, *blobs, _ = head.decode().split()
+            if mode != "160000" and all(blob in self._here or not blob.strip("0") for blob in blobs):
+                found.append(_text(path))
+        return found
 
     def _trees(self, names: Sequence[str]) -> list[bytes]:
         found = []
@@ -231,6 +293,17 @@ class Repository:
 
 def _text(path: bytes) -> str:
     return path.decode("utf-8", "surrogateescape")
+
+
+def _entries(rows: bytes) -> list[Entry]:
+    found = []
+    for row in rows.split(b"\0"):
+        meta, tab, path = row.partition(b"\t")
+        if tab:
+            mode, _, blob, *size = meta.split()
+            known = int(size[0]) if size and size[0].isdigit() else -1
+            found.append(Entry(_text(path), blob.decode(), int(mode, 8), known))
+    return found
 
 
 def _contents(names: Sequence[str], found: Iterable[command.Object | None]) -> Iterator[tuple[str, bytes | None]]:

@@ -5,19 +5,17 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from pathlib import PurePosixPath
 from typing import Any, Final
 
-_ASIDE: Final = re.compile(
-    r"(?:.*[-_.])?(?:tests?|specs?|e2e|testdata|fixtures?|examples?|playgrounds?|samples?|templates?|benchmarks?|docs?"
-    r"|sandbox(?:es)?)|__\w+__",
-    re.I,
-)
-_GO_MODULE: Final = re.compile(r'^\s*module\s+"?([^\s"]+)', re.M)
+from codegraph import layout
+from codegraph.layout import Layout
+
 _GEM_NAME: Final = re.compile(r"""\.name\s*=\s*["']([\w.-]+)["']""")
 _MAJOR: Final = re.compile(r"/v\d+\Z")
 _LEADING_MAJOR: Final = re.compile(r"\Av\d+(?:/|\Z)")
 _LARGEST: Final = 1_000_000
+_COMMENTS: Final = re.compile(r'("(?:\\.|[^"\\\n])*"?)|//[^\n]*|/\*.*?(?:\*/|\Z)', re.S)
+_TOO_MANY: Final = re.compile(r'("(?:\\.|[^"\\\n])*"?)|,(?=\s*[}\]])')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,10 +42,12 @@ class Project:
     Attributes:
         packages: In order of kind, name and folder.
         names: Names of the repository in lower case: `owner/name`, `name`.
+        layout: Where its own modules are found.
     """
 
     packages: tuple[Package, ...] = ()
     names: frozenset[str] = frozenset()
+    layout: Layout = dataclasses.field(default_factory=Layout, repr=False)
 
     def of(self, kind: str, name: str) -> list[Package]:
         """Packages of one kind and name, those of an exact name first."""
@@ -81,37 +81,38 @@ def read(files: Mapping[str, str | bytes], names: Iterable[str] = ()) -> Project
     """The packages that project files declare. Files that cannot be read say nothing; none raises.
 
     Args:
-        files: Contents of `package.json`, `Cargo.toml`, `go.mod`, `composer.json`, `pyproject.toml` and `*.gemspec`
-            files by their paths.
+        files: Contents of `package.json`, `tsconfig.json`, `deno.json`, `Cargo.toml`, `go.mod`, `composer.json`,
+            `pyproject.toml` and `*.gemspec` files by their paths.
         names: Names of the repository, such as `owner/name`.
     """
     found: set[Package] = set()
+    builder = layout.Builder()
     for path in sorted(files):
-        pure = PurePosixPath(path)
-        if any(_ASIDE.fullmatch(part) for part in pure.parts[:-1]):
-            continue
-        folder = "" if str(pure.parent) == "." else str(pure.parent)
-        data = files[path][:_LARGEST]
-        text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
-        found.update(_declared(pure.name, folder, text))
+        folder, _, name = path.rpartition("/")
+        content = files[path][:_LARGEST]
+        text = content.decode("utf-8", "replace") if isinstance(content, bytes) else content
+        data = _json(text) if name.endswith(".json") else _toml(text) if name.endswith(".toml") else {}
+        builder.add(name, folder, text, data)
+        if not layout.aside(folder):
+            found.update(_declared(name, folder, text, data))
     own = {part for name in names for part in (name.lower(), name.lower().rsplit("/", 1)[-1]) if part}
     order = sorted(found, key=lambda each: (each.kind, each.name, each.folder, each.exact))
-    return Project(tuple(order), frozenset(own))
+    return Project(tuple(order), frozenset(own), builder.layout())
 
 
-def _declared(name: str, folder: str, text: str) -> list[Package]:
+def _declared(name: str, folder: str, text: str, data: Mapping[str, Any]) -> list[Package]:
     match name:
         case "package.json":
-            return _named("script", folder, _json(text).get("name"))
+            return _named("script", folder, data.get("name"))
         case "composer.json":
-            return _named("php", folder, _json(text).get("name"))
+            return _named("php", folder, data.get("name"))
         case "go.mod":
-            found = _GO_MODULE.search(text)
-            return [Package("go", found[1], folder)] if found else []
+            module = layout.go_module(text)
+            return [Package("go", module, folder)] if module else []
         case "Cargo.toml":
-            return _crates(folder, _toml(text))
+            return _crates(folder, data)
         case "pyproject.toml":
-            return _distribution(folder, _toml(text))
+            return _distribution(folder, data)
     if name.endswith(".gemspec"):
         found = _GEM_NAME.search(text)
         return _named("ruby", folder, found[1] if found else name.removesuffix(".gemspec"))
@@ -150,11 +151,17 @@ def _distribution(folder: str, data: Mapping[str, Any]) -> list[Package]:
 
 
 def _json(text: str) -> Mapping[str, Any]:
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return data if isinstance(data, dict) else {}
+    for plain in (str, _uncommented):  # compilers of TypeScript take comments and a comma too many
+        try:
+            data = json.loads(plain(text))
+        except (ValueError, RecursionError):
+            continue
+        return data if isinstance(data, dict) else {}
+    return {}
+
+
+def _uncommented(text: str) -> str:
+    return _TOO_MANY.sub(lambda found: found[1] or "", _COMMENTS.sub(lambda found: found[1] or " ", text))
 
 
 def _toml(text: str) -> Mapping[str, Any]:

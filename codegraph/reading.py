@@ -6,7 +6,7 @@ from typing import Final
 
 from codegraph import objects, pool, skips, store
 
-MISSING: Final = "missing"
+MISSING: Final = "not in this clone"
 """Why a blob is left out that the repository lacks: the one reason that is not remembered."""
 
 _WRITE: Final = 200

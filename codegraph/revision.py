@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-from codegraph import facts, index, link, past
+from codegraph import facts, index, link, past, project
 
 
 class Revision:
@@ -17,14 +17,19 @@ class Revision:
         self.importers: Mapping[str, tuple[str, ...]] = {}
         self.by_stem: Mapping[str, tuple[str, ...]] = {}
         self.past: past.Past | None = None
+        self._links = link.Links()
 
     def move(
-        self, sources: Mapping[str, facts.Facts], tests: Mapping[str, facts.Facts], known: past.Past | None
+        self,
+        sources: Mapping[str, facts.Facts],
+        tests: Mapping[str, facts.Facts],
+        known: past.Past | None,
+        declared: project.Project,
     ) -> None:
-        """Become the revision that holds exactly these files and has this past."""
+        """Become the revision that holds exactly these files, has this past and these project files."""
         self.sources.update(sources)
         self.tests.update(tests)
-        self.imports = link.links({**sources, **tests})
+        self.imports = self._links.update({**sources, **tests}, declared)
         importers: dict[str, list[str]] = defaultdict(list)
         for path, targets in self.imports.items():
             for target in targets:

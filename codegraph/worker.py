@@ -35,8 +35,9 @@ def grace(seconds: float) -> float:
 
 
 def patience(seconds: float) -> float:
-    """Seconds after which it is ended even if it did not work at all: waiting for something, or kept from running."""
-    return 4 * grace(seconds)
+    """Seconds after which it is ended even if it did not work at all: waiting for something, or kept from running. Long
+    enough for a machine that gives it an eighth of a processor: what a file says must not depend on others."""
+    return 8 * grace(seconds)
 
 
 def load(name: str) -> Extract:

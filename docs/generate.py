@@ -80,6 +80,8 @@ _WORDS: Final = {
     "policy.no_checks": "What becomes of a commit that no CI check has tested.",
     "policy.merge_method": "How a pull request is merged.",
     "policy.max_in_flight": "Runs of this repository that are worked on at the same time.",
+    "policy.max_collision": "How likely it may be, from 0 to 1, that two runs at work at the same time change a file "
+    "in common. Above it the later one waits for the end of the other. `1`: no run waits, the code graph is not asked.",
     "policy.verify_timeout_seconds": "Limit of one run of `verify_command`.",
     "policy.ci_timeout_seconds": "How long CI may take before the run ends as failed.",
     "policy.silence_seconds": "How long an agent may show no sign of life before its turn counts as stalled.",
@@ -103,6 +105,7 @@ _OPTIONS: Final = {
     "model": "--model",
     "allowed_authors": "--author",
     "max_in_flight": "--max-in-flight",
+    "max_collision": "--max-collision",
     "no_checks": "--no-checks",
     "merge_method": "--merge-method",
 }

@@ -77,6 +77,23 @@ class Suspects(Message):
     """Frames that are not in a file of ours."""
 
 
+class Collision(BaseModel):
+    """How likely two works change a file in common."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    probability: float = 0
+    files: tuple[tuple[str, float], ...] = ()
+    """Files that both will probably change, each with how likely, the likeliest first."""
+
+
+class Collisions(Message):
+    """One text against others: in the order in which those were given."""
+
+    texts: tuple[Collision, ...] = ()
+    branches: tuple[Collision, ...] = ()
+
+
 def text_of(radius: Radius, most: int = 12) -> str:
     """For a reviewer: the files of each list, at most `most` of them, with their reasons."""
     lists = (("Must review", radius.review), ("Tests", radius.tests), ("Watch", radius.watch))
@@ -86,7 +103,7 @@ def text_of(radius: Radius, most: int = 12) -> str:
             lines.append(f"{heading}:")
             lines += [f"- {each.path} ({'; '.join(each.reasons)})" for each in files[:most]]
             lines += [f"- and {len(files) - most} more"] if len(files) > most else []
-    lines += [f"Not looked at: {radius.left_out} of the changed files"] if lines and radius.left_out else []
+    lines += [f"Not looked at: {radius.left_out} of the changed files"] if radius.left_out else []
     return "\n".join(lines)
 
 

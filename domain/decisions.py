@@ -163,15 +163,26 @@ def hand_back(state: State, handback: Handback) -> None:
 
 def check_release(state: State, request: HoldRequest) -> None:
     """Raises errors.Refused when nothing is held, or when the hold is an approval gate. A closing that is stuck can be
-    released too."""
+    released too, and so can a run that waits for the files of others."""
     if steps.stands(state):
         return
     _check_running(state)
+    if state.hold is None and state.waits_for_files:
+        return
     if steps.taken_over(state):
         raise errors.Refused(f"{state.issue} is taken over, not held: fettle handback {state.issue}")
     if state.hold is None:
         raise errors.Refused(f"{state.issue} is not held: it is {state.phase}; see fettle explain {state.issue}")
     raise errors.Refused(f"{state.issue} waits for an approval, not a release: fettle approve {state.issue}")
+
+
+def release(state: State) -> None:
+    """Lift the hold that stands. Where none does, let the run go on beside those for whose files it waits: it asks for
+    its place again, and keeps its turn in line."""
+    if state.hold is None and state.waits_for_files:
+        state.leases_waived, state.behind = True, ()
+        state.admission_asked = False
+    state.hold = None
 
 
 def check_edit(state: State, edit: Edit) -> None:

@@ -1,10 +1,12 @@
 """The fleet's switches, and the admission of runs to one repository."""
 
+import itertools
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from domain import errors, refs, turns
+from domain import errors, path_leases, refs, turns
 from domain.policy import ApprovalMode
 
 
@@ -80,6 +82,10 @@ class AdmissionRequest(Model):
     """State of the issue, in the words of the repository's file."""
     state_limit: int | None = None
     """Most runs at once of issues in that state."""
+    max_collision: float = path_leases.NEVER
+    """How likely it may be to change a file in common with a run in flight. Requests of before path leases do not say,
+    so their histories replay as they were made."""
+    base_branch: str = ""
 
 
 class Waiting(Model):
@@ -88,6 +94,14 @@ class Waiting(Model):
     order: int = 0
     state: str = ""
     state_limit: int | None = None
+    max_collision: float = path_leases.NEVER
+    base_branch: str = ""
+    outlook: path_leases.Outlook = path_leases.Outlook()
+
+    @property
+    def leases(self) -> bool:
+        """Whether it waits for other runs' files at all."""
+        return self.max_collision < path_leases.NEVER
 
 
 class RepositoryState(Model):
@@ -101,21 +115,28 @@ class RepositoryState(Model):
     """State of the issue of each running run, as it was when it was admitted."""
     waiting: tuple[Waiting, ...] = ()
     arrivals: int = 0
+    unforeseen: dict[str, str] = {}
+    """Running runs that were admitted without a whole forecast, with the reason."""
 
     def ask(self, request: AdmissionRequest) -> None:
         self.max_in_flight = request.max_in_flight
+        known = next((w for w in self.waiting if w.run == request.run), None)
         self.waiting = tuple(w for w in self.waiting if w.run != request.run)
         if request.run in self.running:  # it lost the answer: it is told again, ahead of everybody
             self.running = tuple(r for r in self.running if r != request.run)
             self.waiting = (Waiting(run=request.run, priority=0, state=self.states.pop(request.run, "")), *self.waiting)
             return
         self.arrivals += 1
+        waived = known is not None and known.leases and request.max_collision >= path_leases.NEVER
         waiting = Waiting(
             run=request.run,
             priority=request.priority,
-            order=self.arrivals,
+            order=known.order if known and waived else self.arrivals,
             state=request.state,
             state_limit=request.state_limit,
+            max_collision=request.max_collision,
+            base_branch=request.base_branch,
+            outlook=known.outlook if known else path_leases.Outlook(),
         )
         self.waiting = (*self.waiting, waiting)
 
@@ -130,26 +151,100 @@ class RepositoryState(Model):
     def ended(self, run: str) -> None:
         self.running = tuple(r for r in self.running if r != run)
         self.states.pop(run, None)
-        self.waiting = tuple(w for w in self.waiting if w.run != run)
+        self.unforeseen.pop(run, None)
+        self.waiting = tuple(
+            w.model_copy(update={"outlook": w.outlook.without(run)}) for w in self.waiting if w.run != run
+        )
+
+    def after_push(self, runs: Sequence[str]) -> None:
+        """These runs have pushed work by now: who waits for them is compared with that."""
+        self.waiting = tuple(w.model_copy(update={"outlook": w.outlook.after_push(runs)}) for w in self.waiting)
 
     def configure(self, settings: Settings) -> None:
         if self.settings is None or settings.revision >= self.settings.revision:
             self.settings = settings
 
     def next_admission(self) -> str | None:
-        """The run to admit now: highest priority (1) first, then first come, while there is room and no pause."""
-        if self.settings is None or self.settings.paused or not self.waiting:
+        """The run to admit now, while there is room and no pause: highest priority (1) first, then first come. One that
+        waits for somebody's files is passed by those behind it whose work collides neither with the runs in flight nor
+        with its own."""
+        candidate = self._candidate()
+        return candidate.run if candidate and not self._uncompared(candidate) else None
+
+    def next_comparison(self) -> path_leases.Question | None:
+        """What has to be known before anybody can be admitted."""
+        candidate = self._candidate()
+        if candidate is None or not (others := self._uncompared(candidate)):
             return None
-        if len(self.running) >= self.max_in_flight:
+        return path_leases.Question(repo=self.repo, run=candidate.run, others=others, base_branch=candidate.base_branch)
+
+    def compare(self, question: path_leases.Question, forecast: path_leases.Forecast) -> None:
+        """Take in an answer. One about a run that has left the line says nothing any more."""
+        self._change(question.run, lambda w: w.outlook.with_answer(question, forecast, w.max_collision))
+
+    def in_line(self, run: str) -> bool:
+        return any(w.run == run for w in self.waiting)
+
+    def behind(self, run: str) -> tuple[path_leases.Pair, ...]:
+        """For whose files a run in line waits: runs in flight, and those ahead of it that wait themselves."""
+        return next((behind for waiting, behind in self._line() if waiting.run == run), ())
+
+    def held_back(self) -> tuple[str, ...]:
+        """Runs in line that wait for files, and so hold back those behind them with which they collide."""
+        return tuple(waiting.run for waiting, behind in self._line() if behind)
+
+    def untold(self) -> tuple[str, tuple[path_leases.Pair, ...]] | None:
+        """A run in line that waits for other ones than it knows, and for whom."""
+        return next(((w.run, behind) for w, behind in self._line() if _runs(behind) != w.outlook.told), None)
+
+    def told(self, run: str, behind: tuple[path_leases.Pair, ...]) -> None:
+        self._change(run, lambda w: w.outlook.model_copy(update={"told": _runs(behind)}))
+
+    def admit(self, run: str) -> None:
+        self.states |= {w.run: w.state for w in self.waiting if w.run == run and w.state}
+        self.unforeseen |= {w.run: w.outlook.missing for w in self.waiting if w.run == run and w.outlook.missing}
+        self.waiting = tuple(w for w in self.waiting if w.run != run)
+        self.running = (*self.running, run)
+
+    def _candidate(self) -> Waiting | None:
+        """The first in line that may have a place as far as forecasts were asked for."""
+        if self.settings is None or self.settings.paused or len(self.running) >= self.max_in_flight:
             return None
-        fitting = [w for w in self.waiting if self._has_room(w)]
-        return min(fitting, key=lambda w: (w.priority, w.order)).run if fitting else None
+        held = 0
+        for waiting, behind in self._line():
+            passes = not waiting.leases or held < path_leases.MOST_HELD_BACK
+            if not behind and passes and self._has_room(waiting):
+                return waiting
+            held += bool(behind)
+        return None
+
+    def _uncompared(self, candidate: Waiting) -> tuple[str, ...]:
+        """With whom it has yet to be compared: with runs in flight, and with those held back that it would pass. So
+        what holds a run back only becomes less, and nobody waits for ever."""
+        if not candidate.leases:
+            return ()
+        ahead = itertools.takewhile(lambda place: place[0].run != candidate.run, self._line())
+        held = [waiting.run for waiting, behind in ahead if behind]
+        others = (*self.running[-path_leases.MOST_IN_FLIGHT :], *held)
+        return tuple(run for run in others if run not in candidate.outlook.compared)
+
+    def _line(self) -> list[tuple[Waiting, tuple[path_leases.Pair, ...]]]:
+        """Who waits, in order, each with those for whose files it waits."""
+        held: list[str] = []
+        line = []
+        for waiting in sorted(self.waiting, key=lambda w: (w.priority, w.order)):
+            behind = waiting.outlook.behind((*self.running, *held), waiting.max_collision)
+            line.append((waiting, behind))
+            held += [waiting.run] if behind else []
+        return line
 
     def _has_room(self, waiting: Waiting) -> bool:
         alike = sum(state == waiting.state for state in self.states.values())
         return waiting.state_limit is None or alike < waiting.state_limit
 
-    def admit(self, run: str) -> None:
-        self.states |= {w.run: w.state for w in self.waiting if w.run == run and w.state}
-        self.waiting = tuple(w for w in self.waiting if w.run != run)
-        self.running = (*self.running, run)
+    def _change(self, run: str, outlook: Callable[[Waiting], path_leases.Outlook]) -> None:
+        self.waiting = tuple(w.model_copy(update={"outlook": outlook(w)}) if w.run == run else w for w in self.waiting)
+
+
+def _runs(pairs: tuple[path_leases.Pair, ...]) -> tuple[str, ...]:
+    return tuple(pair.run for pair in pairs)

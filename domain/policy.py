@@ -87,6 +87,9 @@ class RepositoryPolicy(BaseModel):
     max_turns: int = Field(default=5, ge=1, le=100)
     """Turns of one round that may follow each other because a turn ended at its limit."""
     max_in_flight: int = Field(default=4, ge=1, le=1000)
+    max_collision: float = Field(default=0.25, ge=0, le=1)
+    """How likely it may be that two runs which work at the same time change a file in common, 0 to 1: above it the
+    later one waits until the other one ends. At 1 no run waits, and the code graph is not asked."""
     ignored_checks: tuple[str, ...] = ("auto-merge", "coderabbit*", "codecov*", "sonarcloud*", "dependabot*")
     """Names (shell patterns) of checks that never hold a merge back, unless branch protection requires them."""
     no_checks: NoChecks = NoChecks.HOLD

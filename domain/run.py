@@ -5,7 +5,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from domain import checks, refs, work
+from domain import checks, path_leases, refs, work
 from domain.agent import Answer, Question, Session
 from domain.implement import Handback
 from domain.policy import ApprovalMode, RepositoryPolicy
@@ -34,6 +34,20 @@ class Phase(enum.StrEnum):
     @property
     def terminal(self) -> bool:
         return self in {Phase.DONE, Phase.FAILED, Phase.CANCELLED, Phase.REJECTED}
+
+
+AFTER_PUSH = frozenset(
+    {
+        Phase.PUBLISHING,
+        Phase.REVIEWING,
+        Phase.AWAITING_CI,
+        Phase.AWAITING_APPROVAL,
+        Phase.QUEUED,
+        Phase.MERGING,
+    }
+)
+"""Phases of runs that have pushed work which is not merged yet. A run that repairs it is not told apart from one that
+begins."""
 
 
 class HoldKind(enum.StrEnum):
@@ -215,6 +229,10 @@ class State(Model):
     dispatch_approval: Approval | None = None
     admission_asked: bool = False
     admitted: bool = False
+    behind: tuple[path_leases.Pair, ...] = ()
+    """Runs for whose files it waits before it is admitted, the likeliest collision first; the repository tells."""
+    leases_waived: bool = False
+    """A person let it go on beside them: it waits for nobody's files any more."""
     order: WorkOrder | None = WorkOrder()
     rounds: int = 0
     summary: str = ""
@@ -256,5 +274,18 @@ class State(Model):
             return self.hold.since
         return self.marks[-1].at if self.marks else None
 
+    @property
+    def waits_for_files(self) -> bool:
+        """Whether only the files of other runs keep it from a place. No hold stops it, and nobody has to act."""
+        return bool(self.behind) and not self.admitted and self.ending is None
+
+    @property
+    def max_collision(self) -> float:
+        """A collision costs a repair at most: what is most urgent does not wait for that."""
+        waived = self.leases_waived or self.priority <= path_leases.MOST_URGENT
+        return path_leases.NEVER if waived else self.policy.max_collision
+
     def hold_label(self) -> str:
+        if self.hold is None and self.waits_for_files:
+            return HoldKind.CONFLICT.value
         return self.hold.kind.value if self.hold else ""

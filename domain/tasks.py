@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from domain import checks, refs, review, work
+from domain import checks, path_leases, refs, review, work
 from domain.policy import ApprovalMode, RepositoryPolicy
 from domain.run import Ending, PullRequest
 
@@ -82,6 +82,8 @@ class RequestAdmission(Message):
     max_in_flight: int = 4
     state: str = ""
     state_limit: int | None = None
+    max_collision: float = path_leases.NEVER
+    base_branch: str = ""
 
 
 class Publish(Message):
@@ -186,6 +188,13 @@ class CloseRun(Message):
 
 class Runs(Message):
     workflow_ids: tuple[str, ...] = ()
+
+
+class Ended(Message):
+    """Which of the runs that were asked about are over, and which of the others have pushed work."""
+
+    workflow_ids: tuple[str, ...] = ()
+    pushed: tuple[str, ...] = ()
 
 
 class IntakeResult(Message):

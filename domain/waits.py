@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 
-from domain import checks, fleet, refs, round_waits, run, steps
+from domain import checks, fleet, path_leases, round_waits, run, steps
 from domain.surroundings import Surroundings
 from domain.waiting import Mover, Wait
 
@@ -50,6 +50,8 @@ def _dispatch(state: run.State, around: Surroundings) -> Wait:
 def _admission(state: run.State, around: Surroundings) -> Wait:
     repository, mine = around.repository, state.issue.workflow_id
     ends, command, mover = "a place is free", f"fettle fleet --repo {state.issue.repo}", Mover.OTHER_RUNS
+    if repository is None and state.waits_for_files:
+        return _behind(state, state.behind)
     if repository is None:
         waits = f"a place among the runs of {state.issue.repo} (at most {state.policy.max_in_flight} at once)"
     elif repository.settings is None:
@@ -58,12 +60,29 @@ def _admission(state: run.State, around: Surroundings) -> Wait:
     elif repository.settings.paused:
         waits, mover, ends = "the fleet, which is paused", Mover.PERSON, "somebody resumes the fleet"
         command = "fettle resume"
+    elif behind := repository.behind(mine):
+        return _behind(state, behind)
+    elif (question := repository.next_comparison()) is not None:
+        own = question.run == mine
+        what = "a forecast" if own else f"its turn in line, behind {path_leases.name_of(question.run)} and a forecast"
+        waits = f"{what} whether {'its' if own else 'that'} work collides with {', '.join(_names(question.others))}"
+        mover, ends = Mover.FETTLE, "the code graph has answered, or two minutes have passed"
     else:
         places, among = _places(repository, mine)
         waits = f"a place in {state.issue.repo}: {places} in flight{_position(repository, mine)}"
         if among:
             ends = f"one of {', '.join(_names(among))} ends"
     return Wait(waits_for=waits, mover=mover, ends_when=ends, command=command)
+
+
+def _behind(state: run.State, behind: tuple[path_leases.Pair, ...]) -> Wait:
+    one = "that run ends" if len(behind) == 1 else "all of these runs have ended"
+    return Wait(
+        waits_for=path_leases.sentence(behind),
+        mover=Mover.OTHER_RUNS,
+        ends_when=f"{one}, or somebody lets it go on beside: fettle release {state.issue}",
+        command=f"fettle explain {path_leases.name_of(behind[0].run)}",
+    )
 
 
 def _places(repository: fleet.RepositoryState, mine: str) -> tuple[str, tuple[str, ...]]:
@@ -83,12 +102,7 @@ def _position(repository: fleet.RepositoryState, mine: str) -> str:
 
 
 def _names(workflow_ids: tuple[str, ...]) -> list[str]:
-    names = []
-    for workflow_id in workflow_ids[:5]:
-        try:
-            names.append(str(refs.Issue.from_workflow_id(workflow_id)))
-        except ValueError:
-            names.append(workflow_id)
+    names = [path_leases.name_of(workflow_id) for workflow_id in workflow_ids[:5]]
     return names + (["…"] if len(workflow_ids) > len(names) else [])
 
 

@@ -1,5 +1,6 @@
 """What Fettle writes for people: the status comment, the pull request, the card in the Temporal Web UI."""
 
+from domain import path_leases
 from domain.numerals import counted
 from domain.run import Ending, Phase, State
 
@@ -83,6 +84,8 @@ def card(state: State, doing: str) -> str:
     if state.hold:
         note = f" · {state.hold.note}" if state.hold.note else ""
         rows.append(f"- held: `{state.hold.kind}` by {state.hold.by}{note}")
+    if state.waits_for_files:
+        rows.append(f"- {path_leases.card(state.behind, str(state.issue))}")
     if state.pull:
         rows.append(f"- pull request: [#{state.pull.number}]({state.pull.url})")
     if state.change:

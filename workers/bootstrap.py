@@ -24,6 +24,7 @@ from activities.hooks import HookRunner
 from activities.hosts import HostActivities, host_id
 from activities.integration import IntegrationActivities
 from activities.judge_process import ConfinedRunner
+from activities.path_leases import PathLeaseActivities
 from activities.pool import PoolActivities
 from activities.rooms import Confinement
 from activities.verification import VerificationActivities
@@ -196,6 +197,7 @@ async def run_agents(settings: Settings) -> None:
             leases,
             reviewing.JudgementActivities(forge, judge, redactor, till, graph),
             BreakdownJudgementActivities(judge, redactor, till),
+            PathLeaseActivities(forge, mirrors, redactor, graph),
         )
         disk = (
             WorktreeActivities(forge, mirrors, hooks=hooks),

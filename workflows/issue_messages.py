@@ -6,7 +6,7 @@ from typing import TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from domain import decisions, errors, fleet, implement, merge_queue, refs, run, steps, wire, words
+from domain import decisions, errors, fleet, implement, merge_queue, path_leases, refs, run, steps, wire, words
 from domain.steps import Step
 from workflows import attributes, watching
 
@@ -118,7 +118,7 @@ class IssueMessages:
         self._show_during_merge()
 
     def _release(self) -> None:
-        self._state.hold = None
+        decisions.release(self._state)
         self._show_during_merge()
 
     def _show_during_merge(self) -> None:
@@ -143,6 +143,12 @@ class IssueMessages:
     @workflow.signal(name=wire.ADMITTED, description="The repository has a place for this run")
     def admitted(self, settings: fleet.Settings) -> None:
         self._state.admitted = True
+
+    @workflow.signal(name=wire.ADMISSION_WAITS, description="For whose files this run waits, before it gets a place")
+    def admission_waits(self, wait: path_leases.Wait) -> None:
+        self._state.behind = wait.behind
+        if self._step is Step.ADMIT:
+            self._show(Step.ADMIT)
 
     @workflow.update(name=wire.CLEAR_MERGE, description="The queue asks whether this head may merge now")
     def clear_merge(self, question: merge_queue.ClearanceQuestion) -> merge_queue.Clearance:

@@ -87,6 +87,8 @@ class OpeningSteps(IssueMessages):
                 max_in_flight=state.policy.max_in_flight,
                 state=steps.tracker_state(state),
                 state_limit=state.policy.state_limits.get(steps.tracker_state(state)),
+                max_collision=state.max_collision,
+                base_branch=state.base_branch,
             )
             admission = await watching.finished(
                 workflow.start_activity_method(

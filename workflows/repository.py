@@ -8,7 +8,8 @@ from temporalio import common, exceptions, workflow
 
 from activities import options
 from activities.admission import AdmissionActivities
-from domain import fleet, tasks, wire
+from activities.path_leases import PathLeaseActivities
+from domain import fleet, numerals, path_leases, tasks, wire
 from workflows import watching
 
 FLEET_ANSWERS_IN = timedelta(seconds=3)
@@ -66,6 +67,10 @@ class RepositoryWorkflow:
                 await self._reconcile()
             if (run := self._state.next_admission()) is not None:
                 await self._admit(run)
+            elif (question := self._state.next_comparison()) is not None:
+                await self._compare(question)
+            elif (told := self._state.untold()) is not None:
+                await self._tell(*told)
             elif self._due():
                 await workflow.wait_condition(workflow.all_handlers_finished)
                 workflow.continue_as_new(
@@ -74,7 +79,9 @@ class RepositoryWorkflow:
 
     def _has_to_act(self, blocked: bool) -> bool:
         """Runs that begin to wait start the clock of the reconciliation, so that ends this wait too."""
-        return self._state.next_admission() is not None or self._due() or self._blocked() != blocked
+        state = self._state
+        leases = state.next_comparison() is not None or state.untold() is not None
+        return state.next_admission() is not None or leases or self._due() or self._blocked() != blocked
 
     async def _register(self) -> bool:
         try:
@@ -107,16 +114,46 @@ class RepositoryWorkflow:
     async def _admit(self, run: str) -> None:
         """The place is taken before the run is told, so that the next look already counts it."""
         self._state.admit(run)
+        await self._signal(run, wire.ADMITTED, self._state.settings)
+
+    async def _tell(self, run: str, behind: tuple[path_leases.Pair, ...]) -> None:
+        self._state.told(run, behind)
+        await self._signal(run, wire.ADMISSION_WAITS, path_leases.Wait(behind=behind))
+
+    async def _signal(self, run: str, name: str, message: object) -> None:
         try:
-            await workflow.get_external_workflow_handle(run).signal(wire.ADMITTED, self._state.settings)
+            await workflow.get_external_workflow_handle(run).signal(name, message)
         except exceptions.ApplicationError:  # the run is over: nobody is there to use the place
             self._state.ended(run)
+
+    async def _compare(self, question: path_leases.Question) -> None:
+        """Nobody is kept waiting for a forecast that has become needless, or does not come."""
+        others = numerals.counted(len(question.others), "other")
+        try:
+            forecast = await watching.until(
+                workflow.start_activity_method(
+                    PathLeaseActivities.predict_conflicts,
+                    question,
+                    summary=f"will {path_leases.name_of(question.run)} collide with {others}",
+                    **options.FORECAST,
+                ),
+                lambda: self._state.next_admission() is not None or not self._state.in_line(question.run),
+            )
+        except exceptions.ActivityError as error:
+            if exceptions.is_cancelled_exception(error):
+                raise
+            forecast = path_leases.Forecast(missing=_why(error))
+        if forecast is None:
+            return
+        if gaps := forecast.gaps():
+            workflow.logger.warning("%s is admitted without a whole forecast: %s", question.run, gaps)
+        self._state.compare(question, forecast)
 
     async def _reconcile(self) -> None:
         try:
             ended = await workflow.execute_activity_method(
                 AdmissionActivities.find_ended_runs,
-                tasks.Runs(workflow_ids=self._state.running),
+                tasks.Runs(workflow_ids=(*self._state.running, *self._state.held_back())),
                 summary="which of these runs are over",
                 **options.FORGE,
             )
@@ -125,11 +162,29 @@ class RepositoryWorkflow:
             return
         for run in ended.workflow_ids:
             self._state.ended(run)
+        self._state.after_push(ended.pushed)
 
     def _card(self) -> str:
         state = self._state
         paused = " (the fleet is paused)" if state.settings and state.settings.paused else ""
         rows = [f"**{state.repo}**: {len(state.running)} of {state.max_in_flight} places taken{paused}"]
-        rows += [f"- working: `{run}`" for run in state.running[:50]]
-        rows += [f"- waiting: `{w.run}` (priority {w.priority})" for w in state.waiting[:50]]
+        rows += [f"- working: `{run}`{self._unforeseen(run)}" for run in state.running[:50]]
+        rows += [f"- waiting: `{w.run}` (priority {w.priority}){self._behind(w.run)}" for w in state.waiting[:50]]
         return "\n".join(rows)
+
+    def _unforeseen(self, run: str) -> str:
+        why = self._state.unforeseen.get(run)
+        return f" (admitted without a whole forecast of collisions: {why})" if why else ""
+
+    def _behind(self, run: str) -> str:
+        behind = self._state.behind(run)
+        return f", {path_leases.card(behind, path_leases.name_of(run))}" if behind else ""
+
+
+def _why(error: exceptions.ActivityError) -> str:
+    """The reason in a few words; the log has the rest."""
+    cause = error.cause
+    if isinstance(cause, exceptions.TimeoutError):
+        late = cause.type == exceptions.TimeoutType.SCHEDULE_TO_START
+        return "no agent host took the question up" if late else "no agent host answered in time"
+    return f"the question failed ({watching.error_type(error)})"

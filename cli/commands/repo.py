@@ -19,6 +19,10 @@ Author = Annotated[
     typer.Option(help="Login whose issues may start runs; repeat it. Default: whoever may write to the repository."),
 ]
 InFlight = Annotated[int | None, typer.Option(min=1, max=1000, help="Runs at once. Default: 4.")]
+Collision = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Likelihood of a file in common from which a run waits; 1: never. Default: 0.25."),
+]
 NoChecks = Annotated[str | None, typer.Option(help="A commit without checks: hold, fail or merge. Default: hold.")]
 Method = Annotated[str | None, typer.Option(help="merge, squash or rebase. Default: merge.")]
 Other = Annotated[
@@ -36,6 +40,7 @@ def add(
     model: AgentModel = None,
     author: Author = None,
     max_in_flight: InFlight = None,
+    max_collision: Collision = None,
     no_checks: NoChecks = None,
     merge_method: Method = None,
     policy: Other = None,
@@ -53,6 +58,7 @@ def add(
         model=model,
         allowed_authors=author,
         max_in_flight=max_in_flight,
+        max_collision=max_collision,
         no_checks=no_checks,
         merge_method=merge_method,
     )
@@ -68,6 +74,7 @@ def change(
     model: AgentModel = None,
     author: Author = None,
     max_in_flight: InFlight = None,
+    max_collision: Collision = None,
     no_checks: NoChecks = None,
     merge_method: Method = None,
     policy: Other = None,
@@ -85,6 +92,7 @@ def change(
         model=model,
         allowed_authors=author,
         max_in_flight=max_in_flight,
+        max_collision=max_collision,
         no_checks=no_checks,
         merge_method=merge_method,
     )

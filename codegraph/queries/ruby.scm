@@ -7,4 +7,4 @@
 (call method: [(identifier) (constant)] @call)
 
 (call !receiver method: (identifier) arguments: (argument_list . [(constant) (scope_resolution)])) @mixin
-(call !receiver method: (identifier) arguments: (argument_list . [(string) (simple_symbol)])) @require
+(call !receiver method: (identifier) arguments: (argument_list . [(string) (simple_symbol) (call)])) @require

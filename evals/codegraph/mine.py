@@ -10,6 +10,7 @@ trailers, scopes.
 """
 
 import argparse
+import itertools
 import json
 import random
 import re
@@ -17,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from codegraph import languages, skips
 
@@ -73,16 +75,23 @@ def _log(git_dir: Path, since: str) -> Iterator[tuple[list[str], list[list[str]]
         "--no-merges",
         f"--since={since}",
         "--date=short",
-        "-M",
+        "-M100%",  # needs no contents, which a copy may not have: then a rename with changes is a deleted file
         f"--format={form}",
         "--raw",
-        "--numstat",
         "--no-abbrev",
     ]
     text = subprocess.run(command, capture_output=True, check=True).stdout.decode("utf-8", "replace")
     for block in text.split(f"{_HEADER}\n")[1:]:
         head, _, tail = block.partition("\0")
         yield head.split("\n", 4), [line.split("\t") for line in tail.strip().splitlines() if line.strip()]
+
+
+def _changed_lines(git_dir: Path, case: dict[str, Any]) -> int:
+    """Lines that a case's commit adds and removes in its right files; 0 where the copy does not hold them."""
+    command = ["git", f"--git-dir={git_dir}", "diff", "--numstat", "--no-renames", case["parent"], case["commit"], "--"]
+    done = subprocess.run([*command, *case["gold"]], capture_output=True, check=False)
+    rows = [line.split("\t") for line in done.stdout.decode("utf-8", "replace").splitlines()]
+    return sum(int(count) for row in rows for count in row[:2] if count.isdigit()) if done.returncode == 0 else 0
 
 
 def _case(name: str, head: list[str], rows: list[list[str]]) -> dict[str, object] | None:
@@ -92,10 +101,9 @@ def _case(name: str, head: list[str], rows: list[list[str]]) -> dict[str, object
     if len(parent) != 1 or _BOT.search(author) or _BORING.search(subject):
         return None
     status = {row[-1]: row[0].split()[-1] for row in rows if row[0].startswith(":")}
-    changed = {row[2]: row[:2] for row in rows if len(row) == 3 and not row[0].startswith(":")}
     if not 1 <= len(status) <= 25:
         return None
-    gold, tests, lines = [], [], 0
+    gold, tests = [], []
     for path, letter in status.items():
         if languages.language_of(path) is None or skips.by_path(path):
             continue
@@ -107,9 +115,8 @@ def _case(name: str, head: list[str], rows: list[list[str]]) -> dict[str, object
             return None
         if letter == "M":
             gold.append(path)
-            lines += sum(int(count) for count in changed.get(path, ("0", "0")) if count.isdigit())
     title, text = cleaned(message, gold)
-    if not 1 <= len(gold) <= 6 or not 2 <= lines <= 500 or len(title.split()) < 3:
+    if not 1 <= len(gold) <= 6 or len(title.split()) < 3:
         return None
     key = f"{name.rsplit('/', 1)[-1]}-{sha[:10]}"
     return {"id": key, "repo": name, "commit": sha, "parent": parent[0], "date": date,
@@ -120,7 +127,8 @@ def mine(git_dir: Path, name: str, most: int, since: str = "2016-01-01") -> list
     """Cases of one repository, drawn at random with a fixed seed, oldest first."""
     found = [case for head, rows in _log(git_dir, since) if (case := _case(name, head, rows))]
     random.Random(_SEED).shuffle(found)
-    return sorted(found[:most], key=lambda case: (str(case["date"]), str(case["id"])))
+    kept = list(itertools.islice((case for case in found if 2 <= _changed_lines(git_dir, case) <= 500), most))
+    return sorted(kept, key=lambda case: (str(case["date"]), str(case["id"])))
 
 
 def main() -> None:

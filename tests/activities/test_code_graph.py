@@ -15,7 +15,7 @@ from domain import code_graph as facts
 from domain import redaction, refs
 from sandbox import landlock
 from tests.activities.agent_host import processes_in
-from tests.integrations.git.lab import HELD_SECRET, REPO, Lab
+from tests.integrations.git.lab import HELD_SECRET, REPO, Lab, git
 
 SOURCES = {
     "src/billing/totals.py": (
@@ -269,3 +269,23 @@ async def test_command_lines_and_runs_share_one_store(lab: Lab) -> None:
         await map_of(lab)
         assert not usual.empty
     repository.close()
+
+
+async def test_a_map_names_the_files_whose_contents_are_not_here(lab: Lab) -> None:
+    blob = git(lab.source.path, "rev-parse", f"{lab.first}:src/mail/sender.py")
+    for pack in (lab.source.path / "objects" / "pack").glob("*.pack"):
+        data = pack.read_bytes()
+        for part in pack.parent.glob(f"{pack.stem}.*"):
+            part.unlink()
+        git(lab.source.path, "unpack-objects", "-q", stdin=data)
+    (lab.source.path / "objects" / blob[:2] / blob[2:]).unlink()
+    found = await map_of(lab)
+    assert found.text.startswith("src/billing/totals.py")
+    assert found.gaps == "1 files whose contents are not in this clone"
+
+
+def test_a_reviewer_is_told_how_many_changed_files_were_not_looked_at() -> None:
+    assert facts.text_of(facts.Radius(left_out=41)) == "Not looked at: 41 of the changed files"
+    some = facts.Radius(review=(facts.Touched(path="a.py", reasons=("imports b.py",)),), left_out=3)
+    assert code_graph.for_reviewer(some).splitlines()[-1] == "Not looked at: 3 of the changed files"
+    assert facts.text_of(facts.Radius()) == ""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
-from domain import implement, refs, run, wire
+from domain import implement, path_leases, refs, run, wire
 from tests.cli import world
 from tests.cli.world import HEAD, World, asay, at_gate
 
@@ -54,6 +54,21 @@ async def test_json_is_a_list_of_rows_with_what_the_run_knows(runs: World) -> No
     assert (row["run"], row["kind"], row["issue"]) == (f"{runs.repo}#1", "issue", 1)
     assert (row["phase"], row["hold"], row["needs_human"]) == ("awaiting_approval", "merge_approval", True)
     assert (row["pull_request"], row["head_sha"]) == (70, HEAD)
+
+
+async def test_a_run_that_waits_for_anothers_files_says_for_whose(runs: World) -> None:
+    one, other = runs.repo.issue(1), runs.repo.issue(2)
+    pair = path_leases.Pair(run=one.workflow_id, probability=0.46, files=("cart.py",))
+    state = received(other).model_copy(update={**world.STEPS_TO_GATE, "admitted": False, "behind": (pair,)})
+    await runs.start(state)
+    (row,) = await rows(runs)
+    assert (row["hold"], row["needs_human"]) == ("conflict", False)
+    assert row["waits_for"] == f"{one}, which is likely (46 %) to change cart.py too"
+    shown = await asay("fleet", "--once", "--repo", str(runs.repo))
+    assert f"{other} waits for {row['waits_for']}; fettle release {other} lets it go on beside" in shown.out
+    told = await asay("explain", str(other))
+    assert f"waits for   {row['waits_for']}" in told.out
+    assert f"fettle release {other}" in told.out
 
 
 async def test_an_empty_list_is_an_empty_list(runs: World) -> None:

@@ -118,6 +118,18 @@ def test_a_change_of_what_is_not_indexed_is_told_so(repo: str, tmp_path: Path) -
     assert _ask(repo, "blast", "--diff", str(tmp_path / "empty.diff")).out.startswith("the change touches no file")
 
 
+def test_a_large_change_is_told_with_what_was_not_looked_at(tmp_path: Path) -> None:
+    files: list[dict[bytes, lab.Contents | None]] = [
+        {b"f%02d.py" % n: b"def f%d():\n    return %d\n" % (n, turn) for n in range(75)} for turn in range(2)
+    ]
+    lab.make(tmp_path, [lab.Commit(each) for each in files])
+    lines = _ask(str(tmp_path), "blast", "main~1..main").out.splitlines()
+    assert "and 65 more files" in lines
+    assert lines[-1] == "55 changed files beyond the first ones were not looked at"
+    found = _ask(str(tmp_path), "blast", "main~1..main", "--json").json
+    assert (found["changed_files"], found["left_out"]) == (75, 55)
+
+
 def test_frames_of_a_trace_are_placed(repo: str, tmp_path: Path) -> None:
     frames = [
         {"filename": "/app/src/shop/views.py", "function": "checkout", "lineno": 8},
@@ -241,7 +253,7 @@ def test_a_file_whose_contents_are_gone_is_told(tmp_path: Path) -> None:
     blob = lab.git(tmp_path, "rev-parse", "main:a.py")
     (tmp_path / "objects" / blob[:2] / blob[2:]).unlink()
     found = _ask(str(tmp_path), "locate", "till")
-    assert found.err.startswith("note: the repository lacks the contents of 1 file, which are not read: git fsck")
+    assert found.err.startswith("note: the contents of 1 file are not in this clone, so they are left out: git fetch")
 
 
 def test_texts_that_lead_nowhere_get_no_advice_to_wait(repo: str) -> None:

@@ -44,9 +44,9 @@ NAMES = {
 
 IMPORTS: dict[str, list[tuple[str, tuple[str, ...]]]] = {
     "bash": [("./lib.sh", ()), ("$HERE/more.sh", ())],
-    "c": [("stdio.h", ()), ("a/b.h", ())],
+    "c": [("<stdio.h>", ()), ("a/b.h", ())],
     "c-sharp": [("System", ()), ("Acme.Util", ()), ("Acme.Long.Name", ())],
-    "cpp": [("vector", ())],
+    "cpp": [("<vector>", ())],
     "go": [("fmt", ()), ("example.com/a/b", ())],
     "java": [("java.util.List", ()), ("com.acme.Util", ("join",)), ("com.acme.other.*", ())],
     "javascript": [

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -113,6 +114,27 @@ def test_a_parse_over_its_time_keeps_the_words_and_does_not_spoil_the_next_one()
     assert after == extract.extract(samples.PYTHON, "python")
     assert after.parsed
     assert len(after.definitions) == 5
+
+
+def test_time_that_others_take_is_not_counted() -> None:
+    """The machine does something else for a second in the middle of the parse."""
+    data = b"def f(): return helper(1)\n" * 20_000
+    stalls: list[float] = []
+
+    def stall(*_: object) -> None:
+        begun = time.monotonic()
+        time.sleep(1.0)
+        stalls.append(time.monotonic() - begun)
+
+    before = signal.signal(signal.SIGALRM, stall)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        found = extract.extract(data, "python", seconds=0.9)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert stalls
+    assert found.parsed
 
 
 def test_a_single_line_of_a_megabyte_is_read() -> None:

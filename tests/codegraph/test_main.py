@@ -93,6 +93,26 @@ def test_frames_and_conflicts_come_as_json(alone: pathlib.Path, at: pathlib.Path
     assert first["probability"] > second["probability"]
 
 
+def test_a_text_is_compared_with_the_work_on_running_branches(alone: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    more = b"\n\ndef more():\n    return 1\n"
+    mail = lab.Commit({b"src/shop/mail.py": shop.MAIL + more}, parents=[0], branch="mail")
+    total = lab.Commit({b"src/shop/totals.py": shop.TOTALS + more}, parents=[0], branch="total")
+    base, *heads = lab.make(tmp_path, [lab.Commit(shop.FILES), mail, total])
+    asked = (
+        "conflict",
+        "--repo",
+        str(tmp_path),
+        "--rev",
+        base,
+        *(word for head in heads for word in ("--branch", head)),
+    )
+    found = _answer(alone, *asked, stdin=json.dumps(["Send the invoice by mail"]))
+    assert found["clashes"] == []
+    first, second = found["branches"]
+    assert (first["branch"], first["files"][0][0]) == (heads[0], "src/shop/mail.py")
+    assert first["probability"] > second["probability"]
+
+
 @pytest.mark.parametrize(
     ("words", "stdin", "kind", "sentence"),
     [
@@ -111,6 +131,25 @@ def test_what_cannot_be_answered_is_said_in_json(
     found = json.loads(ended.stdout)
     assert found["kind"] == kind
     assert sentence in found["error"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--most", "-5"),
+        ("--most", "0"),
+        ("--most", "1001"),
+        ("--budget", "x"),
+        ("--workers", "-1"),
+        ("--workers", "1e3"),
+    ],
+)
+def test_a_number_that_no_answer_can_have_is_refused_in_words(alone: pathlib.Path, option: str, value: str) -> None:
+    ended = _ask(alone, "locate", option, value)
+    assert (ended.returncode, ended.stdout) == (2, b"")
+    said = ended.stderr.decode().splitlines()[-1]
+    assert f"{option}: {value!r} is no whole number from " in said
+    assert said.endswith(": give one of these")
 
 
 @pytest.mark.parametrize("text", [b"", b"\xff\xfe mail", b"mail\0mail", b'" OR NEAR(mail*) --'])

@@ -172,7 +172,7 @@ def test_blobs_that_are_not_there_are_named_and_looked_for_again(tmp_path: pathl
     data = file.read_bytes()
     file.unlink()
     first = manifest.build(repo, "main", kept)
-    assert _reasons(first) == {"a.py": "missing"}
+    assert _reasons(first) == {"a.py": "not in this clone"}
     file.write_bytes(data)
     assert manifest.build(objects.Repository(tmp_path), "main", kept, previous=first).sources == ("a.py", "b.py")
 

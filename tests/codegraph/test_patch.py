@@ -62,7 +62,8 @@ def test_deleted_renamed_and_oddly_named_files_are_found_by_their_old_names() ->
     )
     found = diffs.parts(diff)
     assert [(each.path, each.new) for each in found] == [("gone.py", False), ("old.py", False), ('café\t".py', False)]
-    assert [[number for part in each.lines for number in part] for each in found] == [[1], [2], [4]]
+    assert [[number for part in each.lines for number in part] for each in found] == [[1], [2], []]
+    assert [[one.before for one in each.inserted] for each in found] == [[], [], [5]]
 
 
 def test_a_file_that_only_moves_is_changed_as_a_whole(tmp_path: pathlib.Path) -> None:

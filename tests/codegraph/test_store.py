@@ -1,15 +1,19 @@
 """The store: what was written or nothing, whatever became of the file."""
 
 import concurrent.futures
+import json
 import multiprocessing
 import os
 import pathlib
 import random
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 
-from codegraph import facts, skips, store
+from codegraph import answers, facts, graph, objects, skips, store
+from tests.codegraph import shop
 
 
 def _facts(number: int) -> facts.Facts:
@@ -268,3 +272,55 @@ def test_the_file_lies_in_the_git_directory_and_names_no_place(tmp_path: pathlib
     file = tmp_path / "fettle/codegraph.sqlite"
     assert os.fsencode(tmp_path) not in file.read_bytes()
     assert os.fsencode(tmp_path.name) not in file.read_bytes()
+
+
+_READ_ONLY = """
+import ctypes, json, pathlib, sys
+from codegraph import answers, graph, objects, store
+libc = ctypes.CDLL(None, use_errno=True)
+header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+none = (ctypes.c_uint32 * 6)()  # no capability at all: without them the modes of files hold for the superuser too
+if libc.capset(header, none):
+    sys.exit(f"capset: {ctypes.get_errno()}")
+at, folder = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+try:
+    (folder if folder.exists() else folder.parent).joinpath("probe").touch()
+except PermissionError:
+    pass
+else:
+    sys.exit("the folder can be written")
+kept = store.Store(folder)
+held = graph.Graph(objects.Repository(at), kept, workers=2)
+held.at("main")
+kept.close()
+print(json.dumps([kept.volatile, answers.stats(held), answers.locate(held, "Send the invoice by mail")]))
+"""
+
+
+@pytest.mark.parametrize("before", ["filled", "empty", "absent"])
+def test_a_store_in_a_folder_that_cannot_be_written_changes_no_answer(tmp_path: pathlib.Path, before: str) -> None:
+    at, holder = tmp_path / "shop.git", tmp_path / "holder"
+    shop.build(at)
+    folder = holder / "kept"
+    holder.mkdir()
+    if before != "absent":
+        folder.mkdir()
+    fresh = graph.Graph(objects.Repository(at), store.Store(folder if before == "filled" else None), workers=0)
+    fresh.at("main")
+    names = sorted(path.name for path in holder.rglob("*"))
+    for place in (*holder.rglob("*"), holder):
+        place.chmod(0o555 if place.is_dir() else 0o444)
+    try:
+        command = [sys.executable, "-c", _READ_ONLY, str(at), str(folder)]
+        root = pathlib.Path(__file__).parents[2]
+        ended = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=50)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        volatile, *found = json.loads(ended.stdout)
+        assert volatile
+        assert found == json.loads(
+            json.dumps([answers.stats(fresh), answers.locate(fresh, "Send the invoice by mail")])
+        )
+        assert sorted(path.name for path in holder.rglob("*")) == names
+    finally:
+        for place in (holder, *holder.rglob("*")):
+            place.chmod(0o755)

@@ -145,7 +145,7 @@ def test_nothing_that_protects_the_host_or_money_is_the_files_to_say() -> None:
     assert same == {
         *("allowed_authors", "base_branch", "budgets", "check_registration_seconds", "ci_timeout_seconds"),
         *("escalation_model", "fallback_agents", "ignored_checks", "no_checks", "trust_repository_settings"),
-        *("workflow_file", "approval_mode"),
+        *("workflow_file", "approval_mode", "max_collision"),
     }  # the approval mode is raised for the run by `mode_of_run`
 
 

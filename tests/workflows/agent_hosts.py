@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from temporalio import activity
 
-from domain import agent, errors, refs, review, run, tasks, triage, wire, work
+from domain import agent, errors, path_leases, refs, review, run, tasks, triage, wire, work
 from tests.workflows.outside import Outside
 from tests.workflows.world import Host, Turn, World
 
@@ -29,6 +29,20 @@ class AgentsActivities:
             held.leases[request.run] = request.backend
             return work.HostLease(
                 host_id=held.host_id, queue=refs.host_queue(held.host_id), backend_versions=dict(held.backends)
+            )
+
+    @activity.defn(name=wire.PREDICT_CONFLICTS)
+    async def predict_conflicts(self, question: path_leases.Question) -> path_leases.Forecast:
+        world, issue = self._outside.of_run(question.run)
+        world.asked.append(question)
+        async with world.call(wire.PREDICT_CONFLICTS, issue):
+            numbers = {run: refs.Issue.from_workflow_id(run).number for run in question.others}
+            chances = {run: world.collisions.get(_pair(issue.number, other), 0) for run, other in numbers.items()}
+            return path_leases.Forecast(
+                pairs=tuple(
+                    path_leases.Pair(run=run, probability=chance, files=("cart.py",) if chance else ())
+                    for run, chance in chances.items()
+                )
             )
 
     @activity.defn(name=wire.JUDGE_TRIAGE)
@@ -150,6 +164,10 @@ class HostActivities:
             self._host.leases.pop(request.run, None)
             if request.remove_worktree:
                 self._host.worktrees.pop(request.run, None)
+
+
+def _pair(one: int, other: int) -> tuple[int, int]:
+    return min(one, other), max(one, other)
 
 
 def _outcome(turn: Turn) -> agent.Outcome:

@@ -85,10 +85,14 @@ async def connect(env: WorkflowEnvironment) -> client.Client:
 
 @asynccontextmanager
 async def installed(
-    temporal: client.Client, hosts: tuple[str, ...] = ("host-a", "host-b"), *, control: bool = True
+    temporal: client.Client,
+    hosts: tuple[str, ...] = ("host-a", "host-b"),
+    *,
+    control: bool = True,
+    agents: bool = True,
 ) -> AsyncIterator[Installation]:
     """Workers as `workers.bootstrap` starts them, around the fake world. `control` False: another installation on the
-    same server has the workflows, this one only adds hosts."""
+    same server has the workflows, this one only adds hosts. `agents` False: no host takes a run or a question."""
     outside = fake.Outside([Host(name) for name in hosts])
     async with AsyncExitStack() as stack:
         running = {}
@@ -96,10 +100,11 @@ async def installed(
             queue = refs.host_queue(host.host_id)
             running[host.host_id] = _unversioned(temporal, queue, agent_hosts.HostActivities(outside, host))
             await stack.enter_async_context(running[host.host_id])
-        if control:
+        if control and agents:
             await stack.enter_async_context(
                 _unversioned(temporal, wire.AGENTS_QUEUE, agent_hosts.AgentsActivities(outside))
             )
+        if control:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             store = await open_store(f"sqlite:///{folder}/fettle.db")
             stack.push_async_callback(store.aclose)

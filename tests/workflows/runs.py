@@ -117,11 +117,13 @@ class Run:
                     )
                 )
 
-    async def expire(self, activity_name: str, after: timedelta) -> None:
-        """Let a call of the round that nobody takes up time out soon: an operator's verb, by the server's own clock."""
+    async def expire(self, activity_name: str, after: timedelta, *, workflow_id: str = "") -> None:
+        """Let a call of the round (or of another workflow) that nobody takes up time out soon: an operator's verb, by
+        the server's own clock."""
+        caller = self.temporal.get_workflow_handle(workflow_id or self.child.id)
 
         async def untaken() -> list[str]:
-            pending = (await self.child.describe()).raw_description.pending_activities
+            pending = (await caller.describe()).raw_description.pending_activities
             return [p.activity_id for p in pending if p.activity_type.name == activity_name]
 
         found = await eventually(untaken)
@@ -130,7 +132,7 @@ class Run:
         await self.temporal.workflow_service.update_activity_options(
             UpdateActivityOptionsRequest(
                 namespace=self.temporal.namespace,
-                execution=WorkflowExecution(workflow_id=self.child.id),
+                execution=WorkflowExecution(workflow_id=caller.id),
                 id=found[0],
                 activity_options=options,
                 update_mask=FieldMask(paths=["schedule_to_start_timeout"]),

@@ -98,6 +98,32 @@ async def test_a_place_that_was_given_before_a_continue_as_new_is_not_forgotten(
     assert world.count(wire.CLAIM_HOST, str(second.issue)) == 1
 
 
+async def test_who_waits_for_whose_files_is_not_forgotten_and_not_asked_again(fettle: Installation) -> None:
+    world = fettle.world()
+    world.collisions[1, 2] = 0.5
+    stop = world.stop(wire.RUN_AGENT)
+    first = await fettle.start(world.issue(1))
+    await stop.reached.wait()
+    second = await fettle.start(world.issue(2))
+    await second.until(lambda s: s.waits_for_files)
+    place = refs.repository_workflow_id(world.repo)
+    before = (await entity(fettle, place).describe()).run_id
+
+    async def execution() -> str:
+        old_news = fleet.Settings(revision=-1)  # it only grows the history
+        await entity(fettle, place).signal(wire.FLEET_SETTINGS, old_news)
+        return (await entity(fettle, place).describe()).run_id
+
+    await eventually(execution, lambda found: found != before)
+    assert [pair.run for pair in (await second.place()).behind(second.issue.workflow_id)] == [first.issue.workflow_id]
+    stop.open.set()
+    ended = await asyncio.gather(first.ended(), second.ended())
+    assert [e.phase for e in ended] == [run.Phase.DONE] * 2
+    assert world.count(wire.PREDICT_CONFLICTS) == 1
+    order = [about for name, about in world.calls if name in {wire.CLAIM_HOST, wire.CLOSE_RUN}]
+    assert order == [str(each.issue) for each in (first, first, second, second)]
+
+
 async def test_the_fleet_remembers_its_switches_and_its_repositories(fettle: Installation) -> None:
     world = fettle.world()
     await (await fettle.start(world.issue(1))).ended()

@@ -65,6 +65,70 @@ async def test_the_place_of_a_terminated_run_is_found_and_given_on(
     assert (await second.ended()).phase is run.Phase.DONE
 
 
+async def test_nobody_waits_for_the_files_of_a_terminated_run(fettle: Installation, env: WorkflowEnvironment) -> None:
+    world = fettle.world()
+    world.collisions[1, 2] = 0.5
+    stop = world.stop(wire.RUN_AGENT)
+    lost = await fettle.start(world.issue(1))
+    await stop.reached.wait()
+    second = await fettle.start(world.issue(2))
+    await second.until(lambda s: s.waits_for_files)
+    await lost.handle.terminate("by a test")
+    stop.open.set()
+    entity = fettle.temporal.get_workflow_handle(refs.repository_workflow_id(world.repo))
+    await env.fast_forward(entity, timedelta(minutes=6))
+    assert (await second.ended()).phase is run.Phase.DONE
+
+
+@pytest.mark.slow
+async def test_a_run_that_was_terminated_in_line_holds_nobody_back(
+    fettle: Installation, env: WorkflowEnvironment
+) -> None:
+    world = fettle.world()
+    world.collisions = {(1, 2): 0.5, (2, 3): 0.5}
+    stop = world.stop(wire.RUN_AGENT)
+    first = await fettle.start(world.issue(1))
+    await stop.reached.wait()
+    lost = await fettle.start(world.issue(2))
+    await lost.until(lambda s: s.waits_for_files)
+    third = await fettle.start(world.issue(3))
+    await third.until(lambda s: s.waits_for_files)
+    await lost.handle.terminate("by a test")
+    entity = fettle.temporal.get_workflow_handle(refs.repository_workflow_id(world.repo))
+    await env.fast_forward(entity, timedelta(minutes=6))
+    assert (await third.ended()).phase is run.Phase.DONE
+    stop.open.set()
+    assert (await first.ended()).phase is run.Phase.DONE
+
+
+@pytest.mark.slow
+async def test_who_waits_is_compared_once_more_when_the_other_one_has_pushed(
+    fettle: Installation, env: WorkflowEnvironment
+) -> None:
+    """A run may stand at its gate for days, and by then it is known which files it changes."""
+    world = fettle.world()
+    world.collisions = {(1, 2): 0.5, (1, 3): 0.5}
+    world.mode = ApprovalMode.REVIEW_MERGE
+    first = await fettle.start(world.issue(1))
+    head = await first.at_gate()
+    second = await fettle.start(world.issue(2))
+    await second.until(lambda s: s.waits_for_files)
+    third = await fettle.start(world.issue(3))
+    await third.until(lambda s: s.waits_for_files)
+    del world.collisions[1, 2]
+    entity = fettle.temporal.get_workflow_handle(refs.repository_workflow_id(world.repo))
+    await env.fast_forward(entity, timedelta(minutes=6))
+    heads = [head, await second.at_gate()]
+    await env.fast_forward(entity, timedelta(minutes=12))
+    assert (await third.state()).waits_for_files
+    assert [[other[-1] for other in q.others] for q in world.asked] == [["1"], ["1", "2"], ["1"], ["1"]]
+    for started, seen in zip((first, second), heads, strict=True):
+        await started.approve(seen)
+        await started.ended()
+    await third.approve(await third.at_gate())
+    assert (await third.ended()).phase is run.Phase.DONE
+
+
 async def test_a_run_that_never_answers_does_not_block_the_branch(
     fettle: Installation, env: WorkflowEnvironment
 ) -> None:

@@ -14,7 +14,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
 from domain import run, steps
-from tests.workflows import record, record_breakdown, record_turns
+from tests.workflows import record, record_breakdown, record_leases, record_turns
 from workers import topology
 
 RECORDINGS = sorted(record.FOLDER.glob("*/*.json"))
@@ -44,7 +44,8 @@ async def test_a_recorded_history_replays(path: Path) -> None:
 def test_every_workflow_type_and_every_scenario_is_recorded() -> None:
     types = {read(p)[1][0]["workflowExecutionStartedEventAttributes"]["workflowType"]["name"] for p in RECORDINGS}
     assert types == {workflow._Definition.must_from_class(w).name for w in topology.WORKFLOWS}
-    assert {p.stem for p in RECORDINGS} >= {*record.SCENARIOS, *record_turns.SCENARIOS, *record_breakdown.SCENARIOS}
+    scenarios = (each.SCENARIOS for each in (record, record_turns, record_breakdown, record_leases))
+    assert {p.stem for p in RECORDINGS} >= {name for names in scenarios for name in names}
     assert len(record.SCENARIOS) >= 8
 
 

@@ -11,12 +11,19 @@ from dataclasses import dataclass, field
 
 from temporalio import activity
 
-from domain import agent, errors, refs, run, wire, work
+from domain import agent, errors, path_leases, refs, run, wire, work
 from domain.policy import ApprovalMode, RepositoryPolicy
 from tests.workflows.repository import Repository
 
 GREEN, RED, PENDING, NONE = "green", "red", "pending", "none"
-HEARTBEATING = {wire.RUN_AGENT, wire.VERIFY_COMMIT, wire.PREPARE_WORKTREE, wire.INTEGRATE_WORK, wire.JUDGE_REVIEW}
+HEARTBEATING = {
+    wire.RUN_AGENT,
+    wire.VERIFY_COMMIT,
+    wire.PREPARE_WORKTREE,
+    wire.INTEGRATE_WORK,
+    wire.JUDGE_REVIEW,
+    wire.PREDICT_CONFLICTS,
+}
 """Activities of which the real ones heartbeat, and so hear of a cancel while they work."""
 
 
@@ -103,6 +110,9 @@ class World:
         self.turn_requests: list[agent.TurnRequest] = []
         self.prepared: list[work.PrepareWorktree] = []
         self.integrations: list[work.IntegrateWork] = []
+        self.collisions: dict[tuple[int, int], float] = {}
+        """How likely two issues, by their numbers, change a file in common; those that are not named never do."""
+        self.asked: list[path_leases.Question] = []
         self.unreadable = False
         """What an agent left cannot be noted."""
         self.inside = 0
