@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -25,6 +25,8 @@ _FETCH_SECONDS: Final = 30.0
 _GRAPH_SECONDS: Final = 40.0
 _AT_ONCE: Final = 8
 """Issues that are read from the forge side by side."""
+_LONGEST_PATH: Final = 4096
+"""Characters of a path before secrets are masked in it: what is invisible must not hide them, nor a cut."""
 _LIKELY: Final = 0.25
 """Of the likeliest file's chance: what is less likely explains nothing to people."""
 
@@ -50,6 +52,8 @@ class PathLeaseActivities:
     mirrors: mirror.Mirrors
     redactor: Redactor
     graph: code_graph.CodeGraph | None = None
+    _fetches: dict[refs.Repository, asyncio.Task[None]] = field(default_factory=dict, repr=False, compare=False)
+    """Those under way, one for each mirror."""
 
     @activity.defn(name=wire.PREDICT_CONFLICTS)
     async def predict_conflicts(self, question: path_leases.Question) -> path_leases.Forecast:
@@ -76,6 +80,8 @@ class PathLeaseActivities:
         ground = await self._ground(question)
         pushed = [run for run in question.others if run in ground.heads]
         told = [run for run in question.others if run not in ground.heads and run in texts]
+        if not pushed and not told:
+            return path_leases.Forecast(pairs=tuple(self._pair(run, None, pushed=False) for run in question.others))
         found = await self.graph.collisions(
             question.repo,
             ground.base,
@@ -95,7 +101,7 @@ class PathLeaseActivities:
             return path_leases.Pair(run=run, missing="the text of its issue could not be read")
         best = found.files[0][1] if found.files else 0.0
         likely = [path for path, chance in found.files if chance >= _LIKELY * best][: path_leases.MOST_FILES]
-        names = tuple(clean.line(self.redactor.redact(path)) for path in likely)
+        names = tuple(clean.line(self.redactor.redact(clean.line(path, _LONGEST_PATH))) for path in likely)
         return path_leases.Pair(run=run, probability=found.probability, files=names, pushed=pushed)
 
     async def _texts(self, runs: Sequence[str]) -> dict[str, str]:
@@ -117,8 +123,7 @@ class PathLeaseActivities:
     async def _ground(self, question: path_leases.Question) -> _Ground:
         source = self.mirrors.of(question.repo)
         try:
-            remote = await worktree.remote_of(self.forge, question.repo)
-            await source.fetch(remote, timeout_seconds=_FETCH_SECONDS)
+            await self._fetched(question.repo)
             base = await source.branch(question.base_branch)
             heads = {run: await _head(source, run, base) for run in question.others} if base else {}
         except errors.FettleError as failed:
@@ -126,6 +131,27 @@ class PathLeaseActivities:
         if not base:
             raise _Unknown(f"the forge has no branch {clean.line(question.base_branch)}")
         return _Ground(base, {run: head for run, head in heads.items() if head})
+
+    async def _fetched(self, repo: refs.Repository) -> None:
+        """A fetch is waited for, and never cut short: git would leave the half of a pack in the mirror for good, and
+        load it again for the next question. It goes on, and the next question finds what it brought."""
+        if (fetch := self._fetches.get(repo)) is None:
+            fetch = self._fetches[repo] = asyncio.create_task(self._fetch(repo))
+            fetch.add_done_callback(lambda done: self._forget(repo, done))
+        done, _ = await asyncio.wait({fetch}, timeout=_FETCH_SECONDS)
+        if not done:
+            raise _Unknown(f"the repository was not fetched after {_FETCH_SECONDS:g} s")
+        await fetch
+
+    async def _fetch(self, repo: refs.Repository) -> None:
+        await self.mirrors.of(repo).fetch(await worktree.remote_of(self.forge, repo))
+
+    def _forget(self, repo: refs.Repository, fetch: asyncio.Task[None]) -> None:
+        """Perhaps nobody waits for it any more."""
+        self._fetches.pop(repo, None)
+        if not fetch.cancelled() and (failed := fetch.exception()) is not None:
+            because = self.redactor.redact(str(failed))
+            _log.warning("no fetch for a forecast", repository=str(repo), because=because)
 
 
 async def _head(source: mirror.Mirror, run: str, base: str) -> str:

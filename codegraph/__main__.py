@@ -55,7 +55,8 @@ def _conflict(held: graph.Graph, given: argparse.Namespace) -> answers.Value:
     texts = _json()
     fewest = 1 if given.branch else 2
     if not isinstance(texts, list) or len(texts) < fewest or not all(isinstance(each, str) for each in texts):
-        raise _Refused("conflict reads a JSON list of two or more texts, something else came: send such a list")
+        least = "one text or more" if given.branch else "two or more texts"
+        raise _Refused(f"conflict reads a JSON list of {least}, something else came: send such a list")
     found = answers.clashes(held, texts)
     return {**found, **answers.under_way(held, texts[0], given.branch)} if given.branch else found
 

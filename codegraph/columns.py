@@ -166,7 +166,7 @@ class Past:
         first = of.seeds[0] if of.seeds else ""
         self._first = past.together(first) if past and first else {}
         self._first_changes = past.churn(first) + 0.5 if past and first else 1.0
-        self._total = max(1, len(past.commits)) if past else 1
+        self._total = max(ranks.LONG_PAST, len(past.commits)) if past else 1
 
     def row(self, path: str) -> list[float]:
         """One candidate's values, in the order of their names."""

@@ -237,13 +237,23 @@ def _talk(process: "subprocess.Popen[bytes]", stdin: bytes) -> tuple[str, bytes]
     ]
     for helper in helpers:
         helper.start()
-    output = process.stdout.read(MOST + 1)
+    output = _up_to(process.stdout, MOST + 1)
     if len(output) > MOST:
         process.kill()
     process.wait()
     for helper in helpers:
         helper.join()
     return " ".join(b"".join(said).decode("utf-8", "replace").split())[:300], output
+
+
+def _up_to(pipe: IO[bytes], most: int) -> bytes:
+    """What a pipe gives, piece by piece: asked for all at once, `most` bytes would be set aside for it beforehand."""
+    pieces: list[bytes] = []
+    left = most
+    while left > 0 and (piece := pipe.read(min(left, 1 << 20))):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
 
 
 def _listen(pipe: IO[bytes], said: list[bytes]) -> None:

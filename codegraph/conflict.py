@@ -9,11 +9,13 @@ from codegraph.revision import Revision
 
 NAMES = (
     "both", "both_rare", "best", "overlap", "overlap_deep", "first_same", "first_in_other", "words_alike",
-    "symbols_both", "sure_one", "sure_other", "files", "commons", "folders",
+    "symbols_both", "sure_one", "sure_other", "files", "commons", "folders", "alike", "hubs", "both_root", "both_least",
+    "least",
 )  # fmt: skip
 """The columns of a pair, in order. The shipped weights know columns by their places."""
 
-_DEPTH = 20
+_DEPTH = 40
+"""Files of a forecast: what two works share is often likely for neither."""
 _SHOWN = 5
 _SURE = 0.95
 """What is changed on a branch may still be taken back."""
@@ -63,11 +65,10 @@ def forecast(revision: Revision, text: str) -> Forecast:
     found = features.Table(revision, asked)
     answer = navigate.answered(found, _DEPTH)
     files = {hit.path: hit.probability for hit in answer.files}
-    places: dict[str, int] = {}
-    symbols = {}
-    for place, each in enumerate(answer.symbols[: 2 * _DEPTH], 1):
-        places[each.path] = places.get(each.path, 0) + 1
-        symbols[f"{each.path}::{each.name}"] = files.get(each.path, 0.0) / math.sqrt(place)
+    symbols = {
+        f"{each.path}::{each.name}": files.get(each.path, 0.0) / math.sqrt(place)
+        for place, each in enumerate(answer.symbols, 1)
+    }
     return Forecast(files, symbols, _rarity(revision, files), found.weights, len(revision.sources))
 
 
@@ -112,6 +113,11 @@ def columns(one: Forecast, other: Forecast) -> list[float]:
         math.log1p(min(one.size, other.size)),
         math.log1p(len(shared)),
         _folders(one, other),
+        _alike(one.files, other.files),
+        _hubs(one) * _hubs(other),
+        math.fsum(math.sqrt(part) for part in parts.values()),
+        math.fsum(min(one.files[path], other.files[path]) for path in shared),
+        min(math.fsum(one.files.values()), math.fsum(other.files.values())),
     ]
 
 
@@ -144,6 +150,11 @@ def _alike(one: Mapping[str, float], other: Mapping[str, float]) -> float:
     shared = math.fsum(one[token] * other[token] for token in sorted(one.keys() & other.keys()))
     lengths = math.hypot(*one.values()) * math.hypot(*other.values())
     return shared / lengths if lengths else 0.0
+
+
+def _hubs(of: Forecast) -> float:
+    """How many files that work of any kind touches often a work will probably change."""
+    return math.fsum(chance * (1.0 - of.rarity[path]) for path, chance in of.files.items())
 
 
 def _folders(one: Forecast, other: Forecast) -> float:

@@ -175,9 +175,15 @@ def _evidence(rows: Sequence[Sequence[float]], row: Sequence[float]) -> list[Evi
         if effect or value != usual:
             place = 1 + sum(1 for each in rows if each[column] > value)
             found.append(Evidence(name, WORDS[name], round(value, 4), place, round(usual, 4), effect))
-    given, usually = learned.combined(row), learned.combined(typical)
-    if effect := round(given - usually, 4):
-        place = 1 + sum(1 for each in rows if learned.combined(each) > given)
-        found.append(Evidence(TOGETHER, WORDS[TOGETHER], round(given, 4), place, round(usually, 4), effect))
+    found += _together(learned, rows, row)
     order = (*columns.NAMES, TOGETHER)
     return sorted(found, key=lambda each: (-abs(each.effect), order.index(each.column)))
+
+
+def _together(learned: model.Weights, rows: Sequence[Sequence[float]], row: Sequence[float]) -> list[Evidence]:
+    """What the trees add to a file; nothing where they add the usual."""
+    added = [round(score - learned.score(each), 4) for score, each in zip(learned.scores(rows), rows, strict=True)]
+    given, usual = added[list(rows).index(row)], statistics.median_low(added)
+    place = 1 + sum(1 for each in added if each > given)
+    effect = round(given - usual, 4)
+    return [Evidence(TOGETHER, WORDS[TOGETHER], given, place, usual, effect)] if effect else []

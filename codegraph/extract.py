@@ -11,6 +11,7 @@ import tree_sitter
 from codegraph import facts, imports, languages, outline, words
 
 _SLICE = 1 << 16
+_PATIENT = 32  # times that a parser asks before the clock is read, which is a call of the kernel
 _MATCHES = 1 << 16
 _MAX_RUBBLE = 2_000
 _MAX_TREE_DEPTH = 500
@@ -48,13 +49,14 @@ def extract(data: bytes, language: str, seconds: float = 5.0) -> facts.Facts:
     if _HEAP in data.translate(None, _BETWEEN):
         return words_only(data, language)
     deadline = time.thread_time() + seconds
+    asked = itertools.count(1).__next__
     # Some scanners read the byte 0 as the end of the text and try again for ever.
     text = data.replace(b"\0", b" ")
     try:
         # A byte string would be parsed without ever asking for the time.
         tree = parser.parse(
             lambda offset, _: text[offset : offset + _SLICE],
-            progress_callback=lambda _, __: time.thread_time() > deadline,
+            progress_callback=lambda _, __: not asked() % _PATIENT and time.thread_time() > deadline,
         )
     except ValueError:
         parser.reset()
@@ -164,13 +166,16 @@ def _read_calls(data: bytes, captures: outline.Captures, drafts: list[outline.Dr
     runs = _runs([(draft.first, draft.end) for draft in drafts], len(data))
     firsts = [run[0] for run in runs]
     owners = [*(draft.calls for draft in drafts), outside]
-    find = bisect.bisect_right
+    holders = [owners[place] for _, _, place in runs]
+    plain = data.decode("ascii") if data.isascii() else None
+    find, longest = bisect.bisect_right, words.LONGEST
     for capture in ("call", "component"):
+        every = capture == "call"
         for node in captures.get(capture, ()):
-            start = node.start_byte
-            name = data[start : node.end_byte].decode("utf-8", "replace")
-            if len(name) <= words.LONGEST and (capture == "call" or name[:1].isupper()):
-                owners[runs[find(firsts, start) - 1][2]].add(name)
+            start, end = node.start_byte, node.end_byte
+            name = data[start:end].decode("utf-8", "replace") if plain is None else plain[start:end]
+            if len(name) <= longest and (every or name[:1].isupper()):
+                holders[find(firsts, start) - 1].add(name)
     return outside
 
 

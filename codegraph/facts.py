@@ -86,13 +86,13 @@ def encode(facts: Facts) -> bytes:
         facts.language,
         facts.lines,
         [[d.name, d.kind, d.start, d.end, d.signature, d.bases, d.calls] for d in facts.definitions],
-        [dict(sorted(chunk.items())) for chunk in facts.chunks],
+        facts.chunks,
         [[i.module, i.names, i.line] for i in facts.imports],
         facts.calls,
         facts.package,
         facts.parsed,
     ]
-    return zlib.compress(json.dumps(rows, separators=(",", ":"), ensure_ascii=False).encode(), 6)
+    return zlib.compress(json.dumps(rows, separators=(",", ":"), ensure_ascii=False, sort_keys=True).encode(), 1)
 
 
 def decode(data: bytes) -> Facts:

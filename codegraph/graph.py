@@ -1,5 +1,6 @@
 """A repository that can be asked: it stands at one revision, and moving it to another touches only what differs."""
 
+import concurrent.futures
 import pathlib
 from collections.abc import Sequence
 
@@ -45,28 +46,47 @@ class Graph:
         Raises:
             objects.Error: The revision does not exist, or git could not answer.
         """
-        made = manifest.build(
-            self.repository, rev, self._kept, workers=self._workers, previous=self.manifest, progress=progress
-        )
-        if self.manifest is not None and made.rev == self.manifest.rev:
+        sha = self.repository.resolve(rev)
+        if self.manifest is not None and sha == self.manifest.rev:
             return self.revision
+        with concurrent.futures.ThreadPoolExecutor(1) as beside:
+            remembered = beside.submit(self._remember, sha)
+            made = manifest.build(
+                self.repository,
+                sha,
+                self._kept,
+                workers=self._workers,
+                previous=self.manifest,
+                progress=progress,
+                taken=self._take,
+            )
+            self._stand(made, remembered)
+        return self.revision
+
+    def _remember(self, sha: str) -> tuple[history.History, past.Past]:
+        found = history.load(self.repository, sha, self._kept)
+        return found, past.Past(found, self._messages)
+
+    def _take(self, path: str, file: manifest.File, known: facts.Facts) -> None:
+        """Take the facts of a file; its words too if there are none yet that somebody may be asking for."""
+        self._facts[file.key] = known
+        if self.manifest is None:
+            (self.revision.tests if file.role == "test" else self.revision.sources).add(path, known)
+
+    def _stand(
+        self, made: manifest.Manifest, remembered: "concurrent.futures.Future[tuple[history.History, past.Past]]"
+    ) -> None:
         keys = {path: made.files[path].key for path in (*made.sources, *made.tests)}
         wanted = set(keys.values())
         for key in self._facts.keys() - wanted:
             del self._facts[key]
         self._facts |= manifest.read(self.repository, self._kept, wanted - self._facts.keys(), workers=self._workers)
-        self.history = history.load(self.repository, made.rev, self._kept)
         if self.manifest is None or made.project_files != self.manifest.project_files:
             contents = dict(self.repository.read(sorted(set(made.project_files.values()))))
             self._project = project.read({path: contents.get(blob) or b"" for path, blob in made.project_files.items()})
-        self.revision.move(
-            self._held(made.sources, keys),
-            self._held(made.tests, keys),
-            past.Past(self.history, self._messages),
-            self._project,
-        )
+        self.history, known = remembered.result()
+        self.revision.move(self._held(made.sources, keys), self._held(made.tests, keys), known, self._project)
         self.manifest = made
-        return self.revision
 
     def _held(self, paths: Sequence[str], keys: dict[str, store.Key]) -> dict[str, facts.Facts]:
         return {path: self._facts[keys[path]] for path in paths if keys[path] in self._facts}

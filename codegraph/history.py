@@ -11,9 +11,9 @@ import threading
 import weakref
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
-from codegraph import objects, store
+from codegraph import log, objects, store
 
 HUGE: Final = 30
 """Files above which a commit says nothing of any two of them."""
@@ -26,6 +26,7 @@ _PATHS: Final = 500
 _RENAMES: Final = 20_000
 _MEMORY: Final = 30_000  # commits held in memory before it begins anew
 _MORE: Final = 500
+_JSON: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _STEPS: Final = 40  # commits that are cheaper to look up one by one than by a listing
 
 
@@ -112,12 +113,13 @@ def load(repo: objects.Repository, rev: str, kept: store.Store, limit: int = 3_0
 
 
 class _Walk:
-    """Walks from a revision to its past, and reads what nobody has read."""
+    """Walks from a revision to its past by what commits follow, and reads of them what nobody has read."""
 
     def __init__(
         self, repo: objects.Repository, kept: store.Store, nodes: dict[str, _Node], cut: frozenset[str]
     ) -> None:
         self._repo, self._kept, self._nodes, self._cut = repo, kept, nodes, cut
+        self._listed: dict[str, log.Link] = {}
         self._ask = self._next = _MORE
 
     def newest(self, sha: str, limit: int) -> list[_Node]:
@@ -125,27 +127,43 @@ class _Walk:
         if len(self._nodes) > _MEMORY:
             self._nodes.clear()
         self._ask, self._next = limit + limit // 2, _MORE
-        found: list[_Node] = []
+        found: list[str] = []
+        passed: list[str] = []
         seen = {sha}
         heap: list[tuple[int, str]] = []
         self._push(heap, sha)
         while heap and len(found) < limit:
-            node = self._nodes[heapq.heappop(heap)[1]]
-            if len(node.parents) < 2:
-                found.append(node)
-            for parent in node.parents:
+            passed.append(heapq.heappop(heap)[1])
+            parents = self._parents(passed[-1])
+            if len(parents) < 2:
+                found.append(passed[-1])
+            for parent in parents:
                 if parent not in seen:
                     seen.add(parent)
                     self._push(heap, parent)
-        return found
+        # Those where the walk stopped are read too: who goes on from here must know when they were made.
+        self._learn([*passed, *sorted(each for _, each in heap)])
+        return [self._nodes[each] for each in found]
+
+    def _parents(self, sha: str) -> tuple[str, ...]:
+        node = self._nodes.get(sha)
+        return self._listed[sha].parents if node is None else node.parents
 
     def _push(self, heap: list[tuple[int, str]], sha: str) -> None:
         if sha in self._cut:
             return
-        if sha not in self._nodes:
-            self._learn(self._near(sha) or self._listed(sha))
+        if not self._knows(sha):
+            if near := self._near(sha):
+                self._learn(near)
+            else:
+                self._list(sha)
         if (node := self._nodes.get(sha)) is not None:
             heapq.heappush(heap, (-node.commit.time, sha))
+        elif (link := self._listed.get(sha)) is not None:
+            heapq.heappush(heap, (-link.time, sha))
+
+    def _knows(self, sha: str) -> bool:
+        return sha in self._nodes or sha in self._listed
 
     def _near(self, sha: str) -> list[str]:
         """The unknown commits between `sha` and known ones, if they are few."""
@@ -159,23 +177,24 @@ class _Walk:
                 return []
             parents = self._repo.parents(edge)
             following = dict.fromkeys(parent for each in edge for parent in parents.get(each, ()))
-            edge = [one for one in following if not (one in self._nodes or one in self._cut or one in unknown)]
+            edge = [one for one in following if not (self._knows(one) or one in self._cut or one in unknown)]
         return unknown
 
-    def _listed(self, sha: str) -> list[str]:
-        """The newest commits that lead to `sha`; each time more of them, so that there are few such times."""
+    def _list(self, sha: str) -> None:
+        """List the newest commits that lead to `sha`; each time more of them, so that there are few such times."""
         asked, self._ask = self._ask, self._next
         self._next *= 2
-        return self._repo.commits(sha, asked)
+        self._listed |= {each.sha: each for each in self._repo.commits(sha, asked)}
 
     def _learn(self, shas: Sequence[str]) -> None:
         lacking = [sha for sha in shas if sha not in self._nodes and sha not in self._cut]
         for sha, payload in self._kept.commits(lacking, VERSION).items():
-            self._nodes[sha] = _decode(sha, payload)
+            self._nodes[sha] = _node(sha, json.loads(zlib.decompress(payload)))
         rows = {}
         for change in self._repo.changes(sha for sha in lacking if sha not in self._nodes):
-            rows[change.sha] = _encode(change)
-            self._nodes[change.sha] = _decode(change.sha, rows[change.sha])
+            row = _row(change)
+            rows[change.sha] = _encode(row)
+            self._nodes[change.sha] = _node(change.sha, row)
         self._kept.add_commits(rows, VERSION)
 
 
@@ -192,16 +211,23 @@ def _as_of_today(nodes: Iterable[_Node]) -> Iterable[Commit]:
             today.update([(old, today.get(new, new)) for old, new in node.renames])
 
 
-def _encode(change: objects.Change) -> bytes:
+_Row = Sequence[Any]
+"""Time, message, paths, their count, renames and parents of one commit."""
+
+
+def _row(change: log.Change) -> _Row:
     paths = sorted(filter(_is_text, change.paths))
     renames = [pair for pair in change.renames if _is_text(pair[0]) and _is_text(pair[1])]
     text = change.text[:TEXT].strip()
-    row = [change.time, text, paths[:_PATHS], len(change.paths), renames[:_RENAMES], change.parents]
-    return zlib.compress(json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace"))
+    return change.time, text, paths[:_PATHS], len(change.paths), renames[:_RENAMES], change.parents
 
 
-def _decode(sha: str, payload: bytes) -> _Node:
-    time, text, paths, size, renames, parents = json.loads(zlib.decompress(payload))
+def _encode(row: _Row) -> bytes:
+    return zlib.compress(_JSON.encode(row).encode("utf-8", "replace"), 1)
+
+
+def _node(sha: str, row: _Row) -> _Node:
+    time, text, paths, size, renames, parents = row
     commit = Commit(sha, time, text, tuple(paths), size)
     return _Node(commit, tuple((old, new) for old, new in renames), tuple(parents))
 

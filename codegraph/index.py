@@ -56,7 +56,10 @@ class Index:
         leaves = [each.name.rsplit(".", 1)[-1] for each in known.definitions]
         self.names.add(tokens.of_words(leaves))
         for leaf in leaves:
-            self.definers.setdefault(leaf.lower(), Counter())[path] += 1
+            held = self.definers.get(name := leaf.lower())
+            if held is None:
+                held = self.definers[name] = Counter()
+            held[path] += 1
         self.facts[path] = known
 
     def remove(self, path: str) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import importlib
-import importlib.resources
+import pkgutil
 
 import tree_sitter
 
@@ -93,9 +93,15 @@ def grammar(name: str) -> tuple[tree_sitter.Parser, tree_sitter.Query]:
         raise MissingGrammarError(
             f"the grammar of {name} cannot be loaded from {language.module}: {error}; install that package"
         ) from error
-    folder = importlib.resources.files(__package__) / "queries"
-    source = "".join((folder / f"{part}.scm").read_text("utf-8") for part in language.queries or (name,))
+    source = "".join(_query(part) for part in language.queries or (name,))
     return tree_sitter.Parser(grammar_), tree_sitter.Query(grammar_, source)
+
+
+def _query(name: str) -> str:
+    data = pkgutil.get_data(__package__, f"queries/{name}.scm")  # a worker need not wait for importlib.resources
+    if data is None:
+        raise MissingGrammarError(f"the query of {name} cannot be read: the package was installed without its data")
+    return data.decode()
 
 
 def missing() -> dict[str, str]:

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from codegraph import facts, languages, layout, objects, pool, reading, skips, store
@@ -112,6 +112,10 @@ class Manifest:
         )
 
 
+Taken = Callable[[str, File, facts.Facts], None]
+"""Told the path, the file and its facts."""
+
+
 @functools.cache
 def installed(language: str) -> bool:
     """Whether the grammar of a language is there."""
@@ -129,6 +133,7 @@ def build(
     previous: Manifest | None = None,
     progress: Progress | None = None,
     extractor: str = pool.EXTRACTOR,
+    taken: Taken | None = None,
 ) -> Manifest:
     """The manifest of a revision, with the facts of all its files in the store.
 
@@ -141,6 +146,8 @@ def build(
         previous: A manifest of another revision of the same repository; then only the difference is looked at.
         progress: Told how many of the unknown blobs are done, and how many there are.
         extractor: The function that reads a blob, as `module:name`.
+        taken: Told of files while others are still being read, in the order of their paths, up to the first whose facts
+            the store holds already.
 
     Raises:
         objects.Error: Git could not answer.
@@ -150,14 +157,16 @@ def build(
     if kept.empty:
         pool.warm(workers, extractor)
     draft = _Draft.of(repo, sha, previous)
+    lacking = {path: file for path, file in sorted(draft.new.items()) if not file.skipped}
     status = reading.fill(
         repo,
         kept,
-        [file.key for file in draft.new.values() if not file.skipped],
+        [file.key for file in lacking.values()],
         workers=workers,
         seconds=seconds,
         progress=progress,
         extractor=extractor,
+        taken=_InOrder(lacking, taken).take if taken else None,
     )
     files = draft.known | {path: _judged(file, status) for path, file in draft.new.items()}
     return Manifest(
@@ -181,9 +190,25 @@ def read(
     wanted = set(keys)
     found = kept.facts(wanted)
     if lost := wanted - found.keys():
-        reading.fill(repo, kept, lost, workers=workers)
+        reading.fill(repo, kept, sorted(lost), workers=workers)
         found |= kept.facts(lost)
     return found
+
+
+class _InOrder:
+    """Passes files on in the order of their paths, whatever the order in which they come."""
+
+    def __init__(self, files: Mapping[str, File], taken: Taken) -> None:
+        self._waiting = collections.deque(files.items())
+        self._found: dict[store.Key, facts.Facts | None] = {}
+        self._taken = taken
+
+    def take(self, key: store.Key, known: facts.Facts | None) -> None:
+        self._found[key] = known
+        while self._waiting and self._waiting[0][1].key in self._found:
+            path, file = self._waiting.popleft()
+            if (held := self._found[file.key]) is not None:
+                self._taken(path, file, held)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -57,10 +57,6 @@ class Weights:
         """The sum for one row."""
         return self._offset + math.fsum(weight * value for weight, value in zip(self._weights, row, strict=True))
 
-    def combined(self, row: Row) -> float:
-        """What the trees add to the sum for one row: what its columns mean together."""
-        return math.fsum(tree.score(row) for tree in self._trees)
-
     def scores(self, rows: Sequence[Row]) -> list[float]:
         """The scores of the rows of one table, in their order. Rows whose sum is low keep their places below: they get
         what the trees add at least."""
@@ -68,7 +64,7 @@ class Weights:
         if not self._trees:
             return sums
         best = sorted(range(len(rows)), key=lambda place: (-sums[place], place))[:_LOOKED_AT]
-        added = {place: self.combined(rows[place]) for place in best}
+        added = {place: math.fsum(tree.score(rows[place]) for tree in self._trees) for place in best}
         least = min(added.values(), default=0.0)
         return [score + added.get(place, least) for place, score in enumerate(sums)]
 

@@ -7,11 +7,10 @@ import dataclasses
 import functools
 import os
 import pathlib
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from codegraph import command, trees
+from codegraph import command, log, trees
 
 SYMLINK: Final = 0o120000
 SUBMODULE: Final = 0o160000
@@ -22,11 +21,6 @@ _NOTHING: Final = "0" * 40
 _PATHS: Final = 200
 """Paths that one command line names."""
 _FEW: Final = 64  # blobs that are worth no process of their own
-_STATUS: Final = re.compile(rb"\n?([A-Z])\d*\Z")
-_CHANGES: Final = (
-    *("diff-tree", "--stdin", "--root", "--always", "-r", "-z", "--name-status"),
-    "--format=%x01%H%x00%ct%x00%P%x00%B%x00",
-)
 
 Error = command.Error
 """Git could not answer."""
@@ -55,27 +49,6 @@ class Entry:
     blob: str
     mode: int
     size: int = -1
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Change:
-    """What one commit did to the files of its parent.
-
-    Attributes:
-        sha: Its id.
-        time: When it was committed, seconds since 1970.
-        parents: Ids of its parents; a commit with more than one is a merge, of which no files are told.
-        text: Its message.
-        paths: Files touched, at their new path, as git lists them.
-        renames: Pairs of old and new path.
-    """
-
-    sha: str
-    time: int
-    parents: tuple[str, ...]
-    text: str
-    paths: tuple[str, ...] = ()
-    renames: tuple[tuple[str, str], ...] = ()
 
 
 class Repository:
@@ -229,20 +202,21 @@ class Repository:
                 found[one.id] = tuple(line[7:].decode() for line in head if line.startswith(b"parent "))
         return found
 
-    def commits(self, rev: str, limit: int) -> list[str]:
-        """Ids of the newest `limit` commits that lead to `rev` (itself and merges included), newest first."""
-        return self._git("rev-list", f"--max-count={limit}", self.resolve(rev)).decode().split()
+    def commits(self, rev: str, limit: int) -> list[log.Link]:
+        """The newest `limit` commits that lead to `rev` (itself and merges included), newest first, and the parents of
+        these that are none of them."""
+        return log.links(self._git(*log.LINKS, f"--max-count={limit}", self.resolve(rev)))
 
-    def changes(self, shas: Iterable[str]) -> Iterator[Change]:
+    def changes(self, shas: Iterable[str]) -> Iterator[log.Change]:
         """What each commit did, in order. Renames are found where the blobs are at hand."""
         stdin = "".join(f"{sha}\n" for sha in shas).encode()
         if not stdin:
             return
         try:
-            output = self._git(*_CHANGES, "-M", "-l400", stdin=stdin)
+            output = self._git(*log.CHANGES, "-M", "-l400", stdin=stdin)
         except command.Error:  # a partial clone lacks the blobs that a comparison needs
-            output = self._git(*_CHANGES, "--no-renames", stdin=stdin)
-        yield from _changes(output)
+            output = self._git(*log.CHANGES, "--no-renames", stdin=stdin)
+        yield from log.changes(output)
 
     def changed_lines(self, old: str, new: str) -> bytes:
         """The difference of two revisions as a unified diff without context and renames; no program of the
@@ -309,41 +283,3 @@ def _entries(rows: bytes) -> list[Entry]:
 def _contents(names: Sequence[str], found: Iterable[command.Object | None]) -> Iterator[tuple[str, bytes | None]]:
     for name, one in zip(names, found, strict=True):
         yield name, one.data if one is not None and one.kind == "blob" else None
-
-
-def _changes(output: bytes) -> Iterator[Change]:
-    fields = iter(output.split(b"\0"))
-    field = next(fields, None)
-    while field is not None:
-        if not field.startswith(b"\x01"):
-            field = next(fields, None)
-            continue
-        time, parents, text = int(next(fields)), next(fields), next(fields)
-        paths, renames, following = _files(fields)
-        yield Change(
-            field[1:].decode(),
-            time,
-            tuple(parents.decode().split()),
-            text.decode("utf-8", "replace"),
-            tuple(paths),
-            tuple(renames),
-        )
-        field = following
-
-
-def _files(fields: Iterator[bytes]) -> tuple[list[str], list[tuple[str, str]], bytes | None]:
-    """Paths and renames of one commit, and the first field that is not of it."""
-    paths: list[str] = []
-    renames: list[tuple[str, str]] = []
-    for field in fields:
-        if field in (b"", b"\n"):
-            continue
-        status = _STATUS.match(field)
-        if status is None:
-            return paths, renames, field
-        path = _text(next(fields))
-        if status[1] == b"R":
-            old, path = path, _text(next(fields))
-            renames.append((old, path))
-        paths.append(path)
-    return paths, renames, None

@@ -6,6 +6,7 @@ Workers are started from any thread, wait for more work for a minute, and end wi
 import atexit
 import collections
 import contextlib
+import itertools
 import os
 import pathlib
 import queue
@@ -22,7 +23,8 @@ from codegraph import extract, facts, store, worker
 EXTRACTOR: Final = "codegraph.extract:extract"
 SECONDS: Final = 5.0
 
-_AHEAD: Final = 60_000  # bytes that a pipe takes while the worker is still at the blob before
+_AHEAD: Final = 50_000  # bytes that a pipe takes while the worker is still at the blob before
+_MOST_AHEAD: Final = 7  # blobs
 _SLACK: Final = 10.0
 _START_SECONDS: Final = 60.0
 _MOST_IDLE: Final = 4
@@ -167,7 +169,7 @@ def _result(key: store.Key, data: bytes, how: int, payload: bytes) -> Result:
 
 
 class _Run:
-    """One call of `run`: a thread a worker, each with at most one blob sent ahead."""
+    """One call of `run`: a thread a worker, each with some blobs sent ahead, so that the worker never waits for us."""
 
     def __init__(self, tasks: Iterable[Task], workers: int, seconds: float, extractor: str) -> None:
         self._tasks = iter(tasks)
@@ -248,8 +250,10 @@ class _Run:
             ready.append(task)
 
     def _send(self, serving: _Worker, ready: "collections.deque[Task]", sent: "collections.deque[Task]") -> None:
-        """Send one blob, and one more ahead if the pipe surely takes it while the worker is busy."""
-        while ready and (not sent or (len(sent) < 2 and len(ready[0][1]) < _AHEAD)):
+        """Send one blob, and more ahead if the pipe surely takes them while the worker is busy."""
+        ahead = sum(len(data) for _, data in itertools.islice(sent, 1, None))
+        while ready and (not sent or (len(sent) <= _MOST_AHEAD and ahead + len(ready[0][1]) < _AHEAD)):
+            ahead += len(ready[0][1]) if sent else 0
             sent.append(ready.popleft())
             key, data = sent[-1]
             serving.send(data, key.language, self._seconds)

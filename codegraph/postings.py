@@ -5,8 +5,10 @@ anew. Every score is computed over the living alone (their count, their lengths,
 index that was updated a thousand times answers with the same bytes as one that was made at once.
 """
 
+import functools
 import math
 from array import array
+from collections import defaultdict
 from collections.abc import Mapping
 
 K1 = 1.2
@@ -19,7 +21,7 @@ class Postings:
     """Documents by number, in the order in which they came."""
 
     def __init__(self) -> None:
-        self._lists: dict[str, array[int]] = {}
+        self._lists: defaultdict[str, array[int]] = defaultdict(functools.partial(array, "I"))
         self.lengths: array[int] = array("I")
         self.alive = bytearray()
         self.living = 0
@@ -30,15 +32,9 @@ class Postings:
         number = len(self.lengths)
         lists = self._lists
         shifted = number << _TIMES_BITS
-        length = 0
         for token, times in counts.items():
-            length += times
-            entry = shifted | (times if times < _MOST_TIMES else _MOST_TIMES)
-            held = lists.get(token)
-            if held is None:
-                lists[token] = array("I", (entry,))
-            else:
-                held.append(entry)
+            lists[token].append(shifted | (times if times < _MOST_TIMES else _MOST_TIMES))
+        length = sum(counts.values())
         self.lengths.append(length)
         self.alive.append(1)
         self.living += 1

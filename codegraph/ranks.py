@@ -6,6 +6,9 @@ from pathlib import PurePosixPath
 
 from codegraph.revision import Revision
 
+LONG_PAST = 1_000
+"""Commits of which the age of a change is a share at least: in a past of ten commits, two commits are not an age."""
+
 
 def subjects_of(revision: Revision, test: str) -> dict[str, float]:
     """The source files that a test file is about: what it imports, and above all the one of its own name."""

@@ -4,7 +4,7 @@ import collections
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from codegraph import objects, pool, skips, store
+from codegraph import facts, objects, pool, skips, store
 
 MISSING: Final = "not in this clone"
 """Why a blob is left out that the repository lacks: the one reason that is not remembered."""
@@ -12,6 +12,8 @@ MISSING: Final = "not in this clone"
 _WRITE: Final = 200
 Progress = Callable[[int, int], None]
 """Told how many blobs are done, and how many there are."""
+Taken = Callable[[store.Key, facts.Facts | None], None]
+"""Told what is known of a blob as soon as it was read; None for one that is left out."""
 
 
 def fill(
@@ -23,6 +25,7 @@ def fill(
     seconds: float = pool.SECONDS,
     progress: Progress | None = None,
     extractor: str = pool.EXTRACTOR,
+    taken: Taken | None = None,
 ) -> dict[store.Key, store.Row]:
     """What is known of each key, without its facts; those that the store lacked are read now.
 
@@ -30,30 +33,37 @@ def fill(
         objects.Error: Git could not answer.
         pool.Error: No process can be started to read files.
     """
-    wanted = set(keys)
+    wanted = dict.fromkeys(keys)
     status = kept.known(wanted)
-    lacking = sorted(wanted - status.keys())
+    lacking = _by_language([key for key in wanted if key not in status])
     if not lacking:
         return status
-    found = _Found(kept, len(lacking), progress)
+    found = _Found(kept, len(lacking), progress, taken)
     refused: dict[store.Key, str] = {}
     tasks = _tasks(repo, lacking, refused)
     try:
         for result in pool.run(tasks, workers=min(workers, len(lacking)), seconds=seconds, extractor=extractor):
             found.note(result.key, store.Row("", result.parsed, result.payload))
-        for key, reason in refused.items():
-            found.note(key, store.Row(reason, False, b""))
+            found.refuse(refused)
+        found.refuse(refused)
     finally:
         found.write()
     return status | found.status
 
 
+def _by_language(keys: list[store.Key]) -> list[store.Key]:
+    """The same keys, the rarest language first and otherwise in the order given: one process then reads all of a rare
+    language, so that only one has to load its grammar."""
+    counts = collections.Counter(key.language for key in keys)
+    return sorted(keys, key=lambda key: (counts[key.language], key.language))
+
+
 class _Found:
     """What was read so far, written in batches."""
 
-    def __init__(self, kept: store.Store, total: int, progress: Progress | None) -> None:
+    def __init__(self, kept: store.Store, total: int, progress: Progress | None, taken: Taken | None) -> None:
         self.status: dict[store.Key, store.Row] = {}
-        self._kept, self._total, self._progress = kept, total, progress
+        self._kept, self._total, self._progress, self._taken = kept, total, progress, taken
         self._rows: dict[store.Key, store.Row] = {}
 
     def note(self, key: store.Key, row: store.Row) -> None:
@@ -64,6 +74,14 @@ class _Found:
             self.write()
         if self._progress is not None:
             self._progress(len(self.status), self._total)
+        if self._taken is not None:
+            self._taken(key, None if row.skipped else facts.decode(row.payload))
+
+    def refuse(self, reasons: dict[store.Key, str]) -> None:
+        """Take what will not be read out of `reasons`, to which others may be adding meanwhile."""
+        while reasons:
+            key, reason = reasons.popitem()
+            self.note(key, store.Row(reason, False, b""))
 
     def write(self) -> None:
         self._kept.add(self._rows)

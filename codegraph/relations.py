@@ -223,7 +223,7 @@ class Table:
                     subject,
                     float(is_test and parts[-1:] == mine[-1:]),
                     churn.get(path, 0.0),
-                    past.last_change(path) / total if past else 1.0,
+                    past.last_change(path) / max(ranks.LONG_PAST, total) if past else 1.0,
                     math.log1p(seed_churn),
                     math.log1p(len(self.together)),
                     math.log1p(known.lines),

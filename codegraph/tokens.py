@@ -66,23 +66,25 @@ def of_word(word: str) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def of_counts(words: Mapping[str, int]) -> Counter[str]:
+def of_counts(words: Mapping[str, int]) -> dict[str, int]:
     """Token counts of a bag of words."""
-    counts: Counter[str] = Counter()
-    for word, times in words.items():
-        for token in of_word(word):
-            counts[token] += times
+    counts: dict[str, int] = {}
+    held = counts.get
+    for found, times in zip(map(of_word, words), words.values(), strict=True):
+        for token in found:
+            counts[token] = held(token, 0) + times
     return counts
 
 
-def of_words(words: Iterable[str]) -> Counter[str]:
+def of_words(words: Iterable[str]) -> dict[str, int]:
     """Token counts of words in any order."""
     return of_counts(Counter(words))
 
 
-def of_text(text: str) -> Counter[str]:
+def of_text(text: str) -> dict[str, int]:
     """Token counts of prose, without stop words."""
-    return of_words(word for word in WORD.findall(text) if word.lower() not in STOP)
+    words = Counter(WORD.findall(text))
+    return of_counts({word: times for word, times in words.items() if word.lower() not in STOP})
 
 
 @functools.lru_cache(maxsize=200_000)

@@ -26,14 +26,19 @@ class Text:
         """
         found: list[str] = []
         plain = self._plain
-        if plain is not None:
-            for start, end in spans:
-                found += plain[start:end].split()
-            counts = collections.Counter(found)
-            return {word: count for word, count in counts.items() if word[0] > "9" and 1 < len(word) <= LONGEST}
+        scripts = False
         for start, end in spans:
-            found += self._spaced[start:end].decode("utf-8", "replace").split()
-        return _any_script(collections.Counter(found))
+            if plain is not None:
+                found += plain[start:end].split()
+            elif (piece := self._spaced[start:end]).isascii():
+                found += piece.decode("ascii").split()
+            else:
+                scripts = True
+                found += piece.decode("utf-8", "replace").split()
+        counts = collections.Counter(found)
+        if scripts:
+            return _any_script(counts)
+        return {word: count for word, count in counts.items() if word[0] > "9" and 1 < len(word) <= LONGEST}
 
 
 def _any_script(counts: dict[str, int]) -> dict[str, int]:

@@ -5,6 +5,7 @@ when one blob takes too long, and whoever asked sees the pipe close. The clock c
 nothing; another one counts time, for what waits.
 """
 
+import gc
 import importlib
 import os
 import resource
@@ -27,6 +28,7 @@ Extract = Callable[[bytes, str, float], facts.Facts]
 
 _IDLE_SECONDS: Final = 60.0
 _MEMORY: Final = 3 << 30
+_GARBAGE: Final = 100_000
 
 
 def grace(seconds: float) -> float:
@@ -75,6 +77,8 @@ def main(name: str) -> None:
             _send(answers, FAILED, repr(error).encode("utf-8", "replace"))
             return
         _send(answers, READY, b"")
+        gc.freeze()
+        gc.set_threshold(_GARBAGE)  # reading makes very many objects, and hardly any that hold each other
         _serve(extract, requests, answers)
 
 

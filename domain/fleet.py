@@ -136,7 +136,7 @@ class RepositoryState(Model):
             state_limit=request.state_limit,
             max_collision=request.max_collision,
             base_branch=request.base_branch,
-            outlook=known.outlook if known else path_leases.Outlook(),
+            outlook=known.outlook.asked_again(known.leases) if known else path_leases.Outlook(),
         )
         self.waiting = (*self.waiting, waiting)
 
@@ -179,8 +179,10 @@ class RepositoryState(Model):
         return path_leases.Question(repo=self.repo, run=candidate.run, others=others, base_branch=candidate.base_branch)
 
     def compare(self, question: path_leases.Question, forecast: path_leases.Forecast) -> None:
-        """Take in an answer. One about a run that has left the line says nothing any more."""
-        self._change(question.run, lambda w: w.outlook.with_answer(question, forecast, w.max_collision))
+        """Take in an answer. What it says of a run that is gone by now says nothing any more."""
+        here = tuple(run for run in question.others if run in self.running or self.in_line(run))
+        asked = question.model_copy(update={"others": here})
+        self._change(question.run, lambda w: w.outlook.with_answer(asked, forecast, w.max_collision))
 
     def in_line(self, run: str) -> bool:
         return any(w.run == run for w in self.waiting)
@@ -200,7 +202,24 @@ class RepositoryState(Model):
     def told(self, run: str, behind: tuple[path_leases.Pair, ...]) -> None:
         self._change(run, lambda w: w.outlook.model_copy(update={"told": _runs(behind)}))
 
+    def crowd(self, run: str) -> tuple[str, ...]:
+        """Runs ahead of one in line that wait for files, where they are so many that it may not pass them."""
+        ahead = tuple(itertools.takewhile(lambda place: place[0].run != run, self._line()))
+        held = tuple(waiting.run for waiting, behind in ahead if behind)
+        leases = any(w.run == run and w.leases for w in self.waiting)
+        return held if leases and len(held) >= path_leases.MOST_HELD_BACK else ()
+
+    def place(self, run: str) -> int:
+        """Its place in line, from 1; 0 when it is not in line."""
+        return next((place for place, (waiting, _) in enumerate(self._line(), 1) if waiting.run == run), 0)
+
     def admit(self, run: str) -> None:
+        """Whom it does not collide with need not be compared with it: asked the other way round, and about work that it
+        has pushed by then, every run that passes could hold back again whom it has passed."""
+        passed = {other for w in self.waiting if w.run == run for other in w.outlook.cleared()}
+        self.waiting = tuple(
+            w.model_copy(update={"outlook": w.outlook.passed_by(run)}) if w.run in passed else w for w in self.waiting
+        )
         self.states |= {w.run: w.state for w in self.waiting if w.run == run and w.state}
         self.unforeseen |= {w.run: w.outlook.missing for w in self.waiting if w.run == run and w.outlook.missing}
         self.waiting = tuple(w for w in self.waiting if w.run != run)

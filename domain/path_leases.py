@@ -18,6 +18,8 @@ MOST_HELD_BACK: Final = 10
 """Runs that may be passed by those behind them in line; while more are held back, nobody passes."""
 MOST_FILES: Final = 5
 """Files that are kept for a pair."""
+MOST_EXPLAINED: Final = 5
+"""Pairs of one run in line whose files are kept, the likeliest: a repository's state has to fit into one message."""
 MOST_NAMED: Final = 3
 """Files of a pair that a sentence names."""
 MOST_COMPARED: Final = 200
@@ -87,19 +89,34 @@ class Outlook(Model):
     missing: str = ""
     again: tuple[str, ...] = ()
     """Those that it is compared with a second time, and the last, since they have pushed something meanwhile."""
-    told: tuple[str, ...] = ()
-    """Runs for which it knows that it waits."""
+    told: tuple[str, ...] | None = ()
+    """Runs for which it knows that it waits. None: nobody can tell, so it is told again."""
 
     def with_answer(self, question: Question, forecast: Forecast, limit: float) -> "Outlook":
         """`limit`: how likely a file in common may be, for the run not to wait."""
         known = [p for p in forecast.pairs if p.run in question.others and p.probability > limit]
+        collides = sorted((*self.collides, *known), key=lambda pair: (-pair.probability, pair.run))
+        rest = (pair.model_copy(update={"files": ()}) for pair in collides[MOST_EXPLAINED:])
         return self.model_copy(
             update={
                 "compared": (*self.compared, *question.others)[-MOST_COMPARED:],
-                "collides": (*self.collides, *known),
+                "collides": (*collides[:MOST_EXPLAINED], *rest),
                 "missing": self.missing or forecast.gaps(),
             }
         )
+
+    def asked_again(self, leases: bool) -> "Outlook":
+        """Its run asks once more, perhaps from another execution, which was told nothing. `leases`: it did wait for
+        files; others were never told anything, and those of before path leases would not understand it."""
+        return self.model_copy(update={"told": None}) if leases else self
+
+    def cleared(self) -> frozenset[str]:
+        """Runs that it was compared with, and does not collide with as far as is known."""
+        return frozenset(self.compared) - {pair.run for pair in self.collides}
+
+    def passed_by(self, run: str) -> "Outlook":
+        """After a run that was compared with it has got a place before it."""
+        return self.model_copy(update={"compared": (*self._forgetting([run]).compared, run)[-MOST_COMPARED:]})
 
     def without(self, run: str) -> "Outlook":
         """After a run's end."""

@@ -62,11 +62,14 @@ def _admission(state: run.State, around: Surroundings) -> Wait:
         command = "fettle resume"
     elif behind := repository.behind(mine):
         return _behind(state, behind)
-    elif (question := repository.next_comparison()) is not None:
+    elif (question := repository.next_comparison()) and repository.place(mine) >= repository.place(question.run):
         own = question.run == mine
         what = "a forecast" if own else f"its turn in line, behind {path_leases.name_of(question.run)} and a forecast"
         waits = f"{what} whether {'its' if own else 'that'} work collides with {', '.join(_names(question.others))}"
         mover, ends = Mover.FETTLE, "the code graph has answered, or two minutes have passed"
+    elif len(repository.running) < repository.max_in_flight and (crowd := repository.crowd(mine)):
+        waits = f"its turn in line, behind {len(crowd)} runs that wait for the files of others: nobody passes so many"
+        ends = f"one of {', '.join(_names(crowd))} waits no more"
     else:
         places, among = _places(repository, mine)
         waits = f"a place in {state.issue.repo}: {places} in flight{_position(repository, mine)}"

@@ -302,7 +302,8 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
         self._show(Step.CLOSE)
 
     async def _leave_repository(self) -> None:
-        if not self._state.admission_asked:
+        in_line = self._state.leases_waived or self._state.behind  # it may have been about to ask again
+        if not (self._state.admission_asked or in_line):
             return
         entity = workflow.get_external_workflow_handle(refs.repository_workflow_id(self._state.issue.repo))
         try:

@@ -76,20 +76,24 @@ class OpeningSteps(IssueMessages):
     async def _await_dispatch(self) -> None:
         await workflow.wait_condition(self._interrupted)
 
+    def _admission_request(self) -> tasks.RequestAdmission:
+        state = self._state
+        return tasks.RequestAdmission(
+            repo=state.issue.repo,
+            run=state.issue.workflow_id,
+            priority=state.priority,
+            max_in_flight=state.policy.max_in_flight,
+            state=steps.tracker_state(state),
+            state_limit=state.policy.state_limits.get(steps.tracker_state(state)),
+            max_collision=state.max_collision,
+            base_branch=state.base_branch,
+        )
+
     async def _admit(self) -> None:
         state = self._state
         assert state.triage is not None
         if not state.admission_asked:
-            request = tasks.RequestAdmission(
-                repo=state.issue.repo,
-                run=state.issue.workflow_id,
-                priority=state.priority,
-                max_in_flight=state.policy.max_in_flight,
-                state=steps.tracker_state(state),
-                state_limit=state.policy.state_limits.get(steps.tracker_state(state)),
-                max_collision=state.max_collision,
-                base_branch=state.base_branch,
-            )
+            request = self._admission_request()
             admission = await watching.finished(
                 workflow.start_activity_method(
                     AdmissionActivities.request_admission,
@@ -98,6 +102,9 @@ class OpeningSteps(IssueMessages):
                     **options.FORGE,
                 )
             )
-            state.admission_asked = True
+            # A release or an edit that came meanwhile has changed what is asked. Before path leases it was lost: runs
+            # that know nothing of them replay like that.
+            leases = bool(state.behind) or state.leases_waived
+            state.admission_asked = not leases or request == self._admission_request()
             state.admitted = state.admitted or admission.granted
         await workflow.wait_condition(lambda: self._interrupted() or not state.admission_asked)

@@ -15,6 +15,7 @@ from workflows import watching
 FLEET_ANSWERS_IN = timedelta(seconds=3)
 RECONCILE_EVERY = timedelta(minutes=5)
 """How long a place that nobody gave back (a terminated run) can keep others out."""
+A_MOMENT = timedelta(seconds=1)
 
 
 @workflow.defn(name=wire.REPOSITORY_WORKFLOW, versioning_behavior=common.VersioningBehavior.PINNED)
@@ -24,6 +25,7 @@ class RepositoryWorkflow:
     @workflow.init
     def __init__(self, state: fleet.RepositoryState) -> None:
         self._state = state
+        self._looked = workflow.now()
 
     @workflow.update(name=wire.ADMIT, description="Give a run a place now, or a place in line")
     async def admit(self, request: fleet.AdmissionRequest) -> tasks.Admission:
@@ -60,7 +62,7 @@ class RepositoryWorkflow:
             try:
                 await workflow.wait_condition(
                     functools.partial(self._has_to_act, blocked),
-                    timeout=RECONCILE_EVERY if blocked or not registered else None,
+                    timeout=self._patience() if blocked or not registered else None,
                     timeout_summary="look for places that were not given back",
                 )
             except TimeoutError:
@@ -76,6 +78,13 @@ class RepositoryWorkflow:
                 workflow.continue_as_new(
                     self._state, initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE
                 )
+
+    def _patience(self) -> timedelta:
+        """While somebody is held back it ends on time, however many runs come and go meanwhile: a run that was
+        terminated, or has pushed something, would keep others waiting as long as there is something to do."""
+        if not self._state.held_back():
+            self._looked = workflow.now()
+        return max(self._looked + RECONCILE_EVERY - workflow.now(), A_MOMENT)
 
     def _has_to_act(self, blocked: bool) -> bool:
         """Runs that begin to wait start the clock of the reconciliation, so that ends this wait too."""
@@ -150,6 +159,7 @@ class RepositoryWorkflow:
         self._state.compare(question, forecast)
 
     async def _reconcile(self) -> None:
+        self._looked = workflow.now()
         try:
             ended = await workflow.execute_activity_method(
                 AdmissionActivities.find_ended_runs,

@@ -35,13 +35,11 @@ def _bare_parse(repository: objects.Repository, held: graph.Graph) -> tuple[floa
 
 def _step(repository: objects.Repository) -> tuple[str, str]:
     """A commit that changed four to six indexed files, and the one before it, near the newest."""
-    shas = repository.commits("HEAD", 400)
-    parents = repository.parents(shas)
-    for sha in shas:
-        if len(parents.get(sha, ())) == 1:
-            entries, gone = repository.diff_tree(parents[sha][0], sha)
+    for sha, _, parents in repository.commits("HEAD", 400):
+        if len(parents) == 1:
+            entries, gone = repository.diff_tree(parents[0], sha)
             if 4 <= sum(1 for each in entries if languages.language_of(each.path)) <= 6 and not gone:
-                return parents[sha][0], sha
+                return parents[0], sha
     raise SystemExit("no commit of four to six files among the newest 400")
 
 

@@ -1,5 +1,7 @@
 """Forecasts of collisions by real mirrors, real issues' texts and the real code graph; what is missing is said."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,50 @@ async def test_an_issue_that_is_gone_costs_its_pair_alone(lab: Lab) -> None:
     assert (gone.run, gone.probability) == (run_id(9), 0)
     assert found.gaps() == "acme/api#9: the text of its issue could not be read"
     assert same.probability > LIMIT
+
+
+async def test_where_no_other_issue_can_be_read_that_is_the_reason(lab: Lab) -> None:
+    found = await forecast(lab, 2, 9)
+    assert found.gaps() == "acme/api#9: the text of its issue could not be read"
+
+
+async def test_a_secret_in_the_name_of_a_file_is_masked_also_where_invisible_characters_break_it(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = "ghp_" + "a1B2" * 9
+    lab.push({f"src/mail/{token[:12]}\u200b{token[12:]}/postbox.py": "def post(message):\n    return message\n"})
+    for number in (4, 5):
+        text = ("The postbox loses the message", "post(message) in postbox.py returns nothing.")
+        monkeypatch.setitem(TEXTS, number, text)
+    files = (await forecast(lab, 4, 5)).pairs[0].files
+    assert files[0].endswith("/postbox.py")
+    assert token not in files[0]
+
+
+async def test_a_fetch_that_takes_long_is_not_cut_short_and_the_next_question_finds_what_it_brought(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first fetch of a large repository: cut short, it would leave half of a pack behind, each time."""
+    slow, gate, calls = tmp_path / "slow", tmp_path / "gate", tmp_path / "calls"
+    slow.mkdir()
+    (slow / "git").write_text(
+        f'#!/bin/sh\ncase "$*" in *" fetch --prune "*) echo called >> {calls}; '
+        f'while [ ! -e {gate} ]; do sleep 0.02; done;; esac\nexec {shutil.which("git")} "$@"\n'
+    )
+    (slow / "git").chmod(0o755)
+    redactor = redaction.Redactor(frozenset())
+    graph = code_graph.CodeGraph(lab.mirrors, redactor)
+    activities = path_leases.PathLeaseActivities(lab.forge, lab.mirrors, redactor, graph)  # type: ignore[arg-type] # the methods it uses
+    question = leases.Question(repo=REPO, run=run_id(2), others=(run_id(1),), base_branch="main")
+    with monkeypatch.context() as patched:
+        patched.setattr(path_leases, "_FETCH_SECONDS", 0.3)
+        patched.setenv("PATH", f"{slow}{os.pathsep}{os.environ['PATH']}")
+        found = await ActivityEnvironment().run(activities.predict_conflicts, question)
+        assert found.missing == "the repository was not fetched after 0.3 s"
+    gate.touch()
+    found = await ActivityEnvironment().run(activities.predict_conflicts, question)
+    assert found.pairs[0].probability > LIMIT
+    assert calls.read_text() == "called\n"
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,27 @@ def _answers(held: graph.Graph, rev: str, base: str) -> str:
     return repr((found, radius, clash))
 
 
+@pytest.mark.parametrize("read", [1, 3, 5])
+def test_a_reading_that_broke_off_changes_no_later_answer(
+    commits: tuple[pathlib.Path, list[str]], tmp_path: pathlib.Path, read: int
+) -> None:
+    """Files are taken while others are still being read, so those of the revision that broke off are there already."""
+    at, shas = commits
+
+    def stop(done: int, total: int) -> None:
+        if done == min(read, total):
+            raise TimeoutError("enough")
+
+    held = _graph(at, tmp_path / "one")
+    with pytest.raises(TimeoutError):
+        held.at(shas[-1], progress=stop)
+    assert held.manifest is None
+    fresh = _graph(at, tmp_path / "two")
+    for rev in (shas[0], shas[-1]):
+        assert _answers(held, rev, shas[0]) == _answers(fresh, rev, shas[0])
+    assert sorted(held.revision.sources.facts) == sorted(fresh.revision.sources.facts)
+
+
 def test_the_first_file_is_the_one_that_the_text_is_about(
     commits: tuple[pathlib.Path, list[str]], tmp_path: pathlib.Path
 ) -> None:

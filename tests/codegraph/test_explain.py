@@ -24,7 +24,7 @@ def _explained(held: graph.Graph, text: str, path: str) -> explain.Explanation:
 
 
 def test_every_column_of_the_ranking_has_words() -> None:
-    assert explain.WORDS.keys() == set(columns.NAMES)
+    assert explain.WORDS.keys() == {*columns.NAMES, explain.TOGETHER}
 
 
 def test_place_score_and_reasons_are_those_of_the_ranking(held: graph.Graph) -> None:

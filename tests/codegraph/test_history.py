@@ -9,7 +9,7 @@ import hypothesis
 import hypothesis.strategies
 import pytest
 
-from codegraph import history, objects, store
+from codegraph import history, log, objects, store
 from tests.codegraph import lab
 
 _TIME = 1_700_000_000
@@ -23,12 +23,12 @@ class Counting(objects.Repository):
         self.read_commits: list[str] = []
         self.listings = 0
 
-    def changes(self, shas: Iterable[str]) -> Iterator[objects.Change]:
+    def changes(self, shas: Iterable[str]) -> Iterator[log.Change]:
         found = list(super().changes(shas))
         self.read_commits += [change.sha for change in found]
         yield from found
 
-    def commits(self, rev: str, limit: int) -> list[str]:
+    def commits(self, rev: str, limit: int) -> list[log.Link]:
         self.listings += 1
         return super().commits(rev, limit)
 

@@ -119,6 +119,7 @@ def test_a_text_is_compared_with_the_work_on_running_branches(alone: pathlib.Pat
         (("stats", "--rev", "nope"), "", "NoSuchRevision", "'nope' is no commit"),
         (("stats", "--repo", "/nowhere"), "", "NotARepository", "/nowhere is no git repository"),
         (("conflict",), '["one"]', "Refused", "a JSON list of two or more texts"),
+        (("conflict", "--branch", "HEAD"), "[]", "Refused", "a JSON list of one text or more"),
         (("conflict",), "no json", "Refused", "is no JSON"),
         (("frames",), "[" * 100_000, "Refused", "is no JSON"),
     ],

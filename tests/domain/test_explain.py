@@ -12,6 +12,7 @@ from domain import (
     fleet,
     implement,
     merge_queue,
+    path_leases,
     pool,
     refs,
     run,
@@ -224,6 +225,28 @@ def test_admission_names_the_state_of_which_no_more_runs_may_be_in_flight() -> N
     )
     assert "1 of at most 1 in the state 'review' in flight" in found.waits_for
     assert found.ends_when == "one of acme/api#8 ends"
+
+
+def leasing(number: int, order: int, **more: object) -> fleet.Waiting:
+    facts = {"run": REPO.issue(number).workflow_id, "order": order, "max_collision": 0.25, "base_branch": "main"}
+    return fleet.Waiting.model_validate({**facts, **more})
+
+
+def test_who_may_not_pass_the_many_that_wait_for_files_is_told_so_and_not_that_it_waits_for_a_place() -> None:
+    pair = path_leases.Pair(run="issue/acme/api/8", probability=0.5)
+    known = path_leases.Outlook(compared=(pair.run,), collides=(pair,))
+    held = [leasing(number, number, outlook=known) for number in range(20, 20 + path_leases.MOST_HELD_BACK)]
+    line = (*held, leasing(ISSUE.number, 99))
+    found = told(state_at(steps.Step.ADMIT), admission(waiting=line, running=(pair.run,), max_in_flight=99))
+    assert "its turn in line, behind 10 runs that wait for the files of others" in found.waits_for
+    assert found.ends_when == "one of acme/api#20, acme/api#21, acme/api#22, acme/api#23, acme/api#24, … waits no more"
+
+
+def test_a_forecast_for_a_run_behind_is_not_what_a_run_waits_for() -> None:
+    line = (leasing(ISSUE.number, 1, state="review", state_limit=1), leasing(9, 2))
+    running = {"issue/acme/api/8": "review"}
+    around = admission(waiting=line, running=tuple(running), states=running, max_in_flight=9)
+    assert "1 of at most 1 in the state 'review' in flight" in told(state_at(steps.Step.ADMIT), around).waits_for
 
 
 def test_a_paused_fleet_is_a_persons_move() -> None:

@@ -163,6 +163,78 @@ def test_who_is_let_go_on_by_a_person_keeps_its_turn_in_line() -> None:
     assert state.next_admission() == name(2)
 
 
+def test_those_that_pass_a_run_never_hold_it_back() -> None:
+    """Whatever the forecast would be the other way round, and when they have pushed their work: each would be followed
+    by the next one."""
+    state = opened()
+    backwards = {frozenset({name(2), name(other)}): 0.46 for other in range(3, 9)}
+    for number in (1, 2):
+        state.ask(asks(number))
+        settle(state, colliding((1, 2)))
+    for number in range(3, 9):
+        state.ask(asks(number))
+        settle(state, {})
+        assert name(number) in state.running
+        if number > 3:
+            state.ended(name(number - 1))
+    state.ended(name(1))
+    assert settle(state, backwards) == []
+    assert name(2) in state.running
+
+
+def test_who_overtakes_a_run_that_it_collides_with_is_asked_about_again() -> None:
+    """Somebody let it go on, or made it more urgent."""
+    for again in (asks(3, max_collision=path_leases.NEVER), asks(3, priority=2)):
+        state = opened()
+        chances = colliding((1, 2), (2, 3))
+        for number in (1, 2, 3):
+            state.ask(asks(number))
+            settle(state, chances)
+        state.ask(again)
+        settle(state, chances)
+        assert state.running == (name(1), name(3))
+        state.ended(name(1))
+        settle(state, chances)
+        assert [pair.run for pair in state.behind(name(2))] == [name(3)]
+
+
+def test_a_run_that_asks_again_is_told_again_for_whom_it_waits() -> None:
+    """It may be another execution under the same name, which knows nothing."""
+    state = opened()
+    chances = colliding((1, 2))
+    for number in (1, 2):
+        state.ask(asks(number))
+        settle(state, chances)
+    assert state.untold() is None
+    state.ask(asks(2))
+    assert state.untold() == (name(2), state.behind(name(2)))
+    settle(state, chances)
+    state.ask(asks(2, max_collision=path_leases.NEVER, max_in_flight=1))
+    assert state.untold() == (name(2), ())
+
+
+def test_a_run_of_before_path_leases_that_asks_again_is_told_nothing() -> None:
+    state = opened()
+    for number in (1, 2, 2):
+        state.ask(asks(number, max_in_flight=1, max_collision=path_leases.NEVER))
+        settle(state, {})
+    assert state.untold() is None
+    assert state.in_line(name(2))
+
+
+def test_an_answer_says_nothing_of_a_run_that_has_ended_meanwhile() -> None:
+    """It may come back, with another text."""
+    state = opened()
+    for number in (1, 2, 3):
+        state.ask(asks(number, max_in_flight=2))
+    state.admit(name(1))
+    question = state.next_comparison()
+    assert question is not None
+    state.ended(name(1))
+    state.compare(question, path_leases.Forecast(pairs=(path_leases.Pair(run=name(1), probability=0.9),)))
+    assert next(w.outlook for w in state.waiting if w.run == name(2)) == path_leases.Outlook()
+
+
 def test_behind_ten_that_are_held_back_nobody_passes_but_those_a_person_let_go() -> None:
     state = opened()
     many = range(2, 2 + path_leases.MOST_HELD_BACK)
@@ -185,6 +257,20 @@ def test_a_question_names_a_bounded_number_of_runs() -> None:
     assert question.others == state.running[-path_leases.MOST_IN_FLIGHT :]
     settle(state, {})
     assert name(200) in state.running
+
+
+def test_the_state_of_a_busy_repository_with_long_names_fits_into_one_message() -> None:
+    state = opened()
+    state.running = tuple(map(name, range(1, 41)))
+    files = tuple("\u6f22" * 160 for _ in range(path_leases.MOST_FILES))
+    for priority in (5, 4, 3, 2):
+        for number in range(20):
+            state.ask(asks(1000 * priority + number, priority=priority, max_in_flight=1000))
+        while (question := state.next_comparison()) is not None:
+            pairs = (path_leases.Pair(run=other, probability=0.5, files=files) for other in question.others)
+            state.compare(question, path_leases.Forecast(pairs=tuple(pairs)))
+    assert len(state.held_back()) == 4 * path_leases.MOST_HELD_BACK
+    assert len(state.model_dump_json().encode()) < 1_000_000
 
 
 numbers = st.integers(1, 8)

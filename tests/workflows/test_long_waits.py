@@ -102,6 +102,27 @@ async def test_a_run_that_was_terminated_in_line_holds_nobody_back(
 
 
 @pytest.mark.slow
+async def test_a_lost_run_is_found_however_many_runs_come_and_go(
+    fettle: Installation, env: WorkflowEnvironment
+) -> None:
+    world = fettle.world()
+    world.collisions[1, 2] = 0.5
+    stop = world.stop(wire.RUN_AGENT)
+    lost = await fettle.start(world.issue(1))
+    await stop.reached.wait()
+    second = await fettle.start(world.issue(2))
+    await second.until(lambda s: s.waits_for_files)
+    await lost.handle.terminate("by a test")
+    stop.open.set()
+    entity = fettle.temporal.get_workflow_handle(refs.repository_workflow_id(world.repo))
+    for number in (3, 4, 5):
+        await env.fast_forward(entity, timedelta(minutes=2))
+        passing = await fettle.start(world.issue(number))
+        assert (await passing.ended()).phase is run.Phase.DONE
+    assert (await second.ended()).phase is run.Phase.DONE
+
+
+@pytest.mark.slow
 async def test_who_waits_is_compared_once_more_when_the_other_one_has_pushed(
     fettle: Installation, env: WorkflowEnvironment
 ) -> None:

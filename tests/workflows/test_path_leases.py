@@ -112,6 +112,52 @@ async def test_a_person_lets_a_run_go_on_beside_the_other(fettle: Installation, 
     await first.ended()
 
 
+async def test_a_release_counts_that_comes_while_the_run_asks_for_its_place(fettle: Installation, world: World) -> None:
+    world.collisions[1, 2] = 0.5
+    first, stop = await at_work(fettle, world)
+    second = await fettle.start(world.issue(2))
+    await waits(second)
+    await second.update(wire.EDIT, run.Edit(by="ann", priority=2))
+    await second.release()
+    assert (await second.ended()).phase is run.Phase.DONE
+    await second.place_is_free()
+    stop.open.set()
+    await first.ended()
+
+
+async def test_a_run_that_is_cancelled_before_it_asks_again_leaves_the_line_at_once(
+    fettle: Installation, world: World
+) -> None:
+    """It lines up by its new priority when its hold is lifted, and until then it has its old place."""
+    world.collisions = {(1, 2): 0.5, (2, 3): 0.5}
+    first, stop = await at_work(fettle, world)
+    second = await fettle.start(world.issue(2))
+    await waits(second)
+    third = await fettle.start(world.issue(3))
+    await waits(third)
+    await second.hold()
+    await second.update(wire.EDIT, run.Edit(by="ann", priority=4))
+    await second.handle.cancel(reason="not needed")
+    await second.cancelled()
+    assert (await third.ended()).phase is run.Phase.DONE
+    stop.open.set()
+    await first.ended()
+
+
+async def test_a_run_that_is_started_anew_is_told_for_whose_files_it_waits(fettle: Installation, world: World) -> None:
+    world.collisions[1, 2] = 0.5
+    first, stop = await at_work(fettle, world)
+    lost = await fettle.start(world.issue(2))
+    await waits(lost)
+    await lost.handle.terminate("by a test")
+    anew = await fettle.start(lost.issue)
+    assert (await waits(anew)).behind[0].run == first.issue.workflow_id
+    assert (await anew.release()).leases_waived
+    assert (await anew.ended()).phase is run.Phase.DONE
+    stop.open.set()
+    await first.ended()
+
+
 @pytest.mark.slow  # what it adds to the tests of the domain is the wiring alone
 async def test_what_is_most_urgent_waits_for_nobodys_files(fettle: Installation, world: World) -> None:
     world.collisions = {(1, 2): 0.9, (1, 3): 0.9}
