@@ -31,6 +31,7 @@ class Forecast:
         rarity: For each file, 0 to 1, how seldom work of any kind touches it.
         weights: What each token of the text is worth.
         size: Count of sources of the revision.
+        done: It is what work has changed, and not a guess from a text.
     """
 
     files: Mapping[str, float]
@@ -38,6 +39,7 @@ class Forecast:
     rarity: Mapping[str, float]
     weights: Mapping[str, float]
     size: int
+    done: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def of_changes(revision: Revision, changed: Sequence[changes.Change]) -> Forecas
     """The forecast of work that is under way: what it has changed so far, it changes."""
     files = {each.path: _SURE for each in changed if each.path in revision.sources.facts or each.new}
     symbols = {f"{each.path}::{name}": _SURE for each in changed if each.path in files for name in each.names}
-    return Forecast(files, symbols, _rarity(revision, files), {}, len(revision.sources))
+    return Forecast(files, symbols, _rarity(revision, files), {}, len(revision.sources), done=True)
 
 
 def _rarity(revision: Revision, paths: Iterable[str]) -> dict[str, float]:
@@ -122,12 +124,15 @@ def columns(one: Forecast, other: Forecast) -> list[float]:
 
 
 def clash(one: Forecast, other: Forecast) -> Clash:
-    """Whether work for two texts will collide."""
+    """Whether two works will collide. The weights were learned from pairs of texts: with work that is done already, the
+    probabilities of the files tell all."""
     if not one.files or not other.files:
         return Clash(0.0, False, (), ())
-    learned = model.load("conflict", NAMES)
-    probability = model.logistic(learned.score(columns(one, other)))
     shared = {path: chance * other.files[path] for path, chance in one.files.items() if path in other.files}
+    if one.done or other.done:
+        probability = _any(shared)
+    else:
+        probability = model.logistic(model.load("conflict", NAMES).score(columns(one, other)))
     symbols = {name: chance * other.symbols[name] for name, chance in one.symbols.items() if name in other.symbols}
     limit = model.threshold("conflict")
     return Clash(round(probability, 4), probability >= limit, _likeliest(shared), _likeliest(symbols))

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 Row = Sequence[float]
 
@@ -15,26 +15,36 @@ _LOOKED_AT = 80
 """Rows of one table, the best by the sum alone, that the trees look at: they are for the order among the likely."""
 
 
-class Tree:
+class Tree(NamedTuple):
     """One regression tree: at each node a column is compared with a limit, at each leaf stands what it adds.
 
-    Nodes have numbers from 0; a child below 0 is the leaf `-1 - child`.
+    Nodes have numbers from 0, and the tree begins at the first; a child below 0 is the leaf `-1 - child`.
     """
 
-    def __init__(self, content: dict[str, Any]) -> None:
-        self._columns = tuple(int(column) for column in content["columns"])
-        self._limits = tuple(float(limit) for limit in content["limits"])
-        self._below = tuple(int(child) for child in content["below"])
-        self._above = tuple(int(child) for child in content["above"])
-        self._leaves = tuple(float(leaf) for leaf in content["leaves"])
+    columns: tuple[int, ...]
+    limits: tuple[float, ...]
+    below: tuple[int, ...]
+    """The child of each node for a value up to its limit."""
+    above: tuple[int, ...]
+    leaves: tuple[float, ...]
 
-    def score(self, row: Row) -> float:
-        """What the tree adds to a row."""
-        node = 0 if self._columns else -1
-        columns, limits, below, above = self._columns, self._limits, self._below, self._above
-        while node >= 0:
-            node = below[node] if row[columns[node]] <= limits[node] else above[node]
-        return self._leaves[-1 - node]
+    @classmethod
+    def read(cls, content: dict[str, Any]) -> "Tree":
+        """The tree that ships as five lists."""
+        return cls(*(tuple(content[field]) for field in cls._fields))
+
+
+def added(trees: Sequence[Tree], rows: Sequence[Row]) -> list[float]:
+    """What trees add to each row, together."""
+    sums = [0.0] * len(rows)
+    for columns, limits, below, above, leaves in trees:
+        first = 0 if columns else -1
+        for place, row in enumerate(rows):
+            node = first
+            while node >= 0:
+                node = below[node] if row[columns[node]] <= limits[node] else above[node]
+            sums[place] += leaves[-1 - node]
+    return sums
 
 
 class Weights:
@@ -51,7 +61,7 @@ class Weights:
             )
         self._weights = tuple(float(weight) for weight in content["weights"])
         self._offset = float(content.get("offset", 0.0))
-        self._trees = tuple(Tree(tree) for tree in content.get("trees", ()))
+        self._trees = tuple(Tree.read(tree) for tree in content.get("trees", ()))
 
     def score(self, row: Row) -> float:
         """The sum for one row."""
@@ -64,9 +74,9 @@ class Weights:
         if not self._trees:
             return sums
         best = sorted(range(len(rows)), key=lambda place: (-sums[place], place))[:_LOOKED_AT]
-        added = {place: math.fsum(tree.score(rows[place]) for tree in self._trees) for place in best}
-        least = min(added.values(), default=0.0)
-        return [score + added.get(place, least) for place, score in enumerate(sums)]
+        more = dict(zip(best, added(self._trees, [rows[place] for place in best]), strict=True))
+        least = min(more.values(), default=0.0)
+        return [score + more.get(place, least) for place, score in enumerate(sums)]
 
     def parts(self, row: Row) -> list[float]:
         """What each column gave to the sum."""

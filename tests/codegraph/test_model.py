@@ -26,11 +26,12 @@ def _weights(*trees: dict[str, Any]) -> model.Weights:
     ("row", "score"), [((0.5, 9.0), 0.0), ((0.6, 2.0), 10.0), ((0.6, 2.1), 20.0), ((0.4, 0.0), 0.0)]
 )
 def test_a_tree_goes_below_up_to_its_limit_and_above_beyond_it(row: tuple[float, float], score: float) -> None:
-    assert model.Tree(_BOTH).score(row) == score
+    assert model.added([model.Tree.read(_BOTH)], [row]) == [score]
 
 
 def test_a_tree_of_one_leaf_adds_it_to_every_row() -> None:
-    assert model.Tree({"columns": [], "limits": [], "below": [], "above": [], "leaves": [0.5]}).score((1.0,)) == 0.5
+    leaf = model.Tree.read({"columns": [], "limits": [], "below": [], "above": [], "leaves": [0.5]})
+    assert model.added([leaf], [(1.0,), (2.0,)]) == [0.5, 0.5]
 
 
 def test_trees_are_added_to_the_sum() -> None:
