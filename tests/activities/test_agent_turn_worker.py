@@ -100,6 +100,7 @@ async def quiescent(folder: Path, seconds: float) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 async def test_a_turn_survives_its_worker_and_plays_each_step_once(
     server: WorkflowEnvironment, tmp_path: Path, how: signal.Signals

@@ -106,6 +106,7 @@ def test_interrupted_command_ends_with_130() -> None:
     assert subprocess.run([sys.executable, "-c", code], timeout=30).returncode == 130
 
 
+@pytest.mark.slow
 def test_client_of_a_command_never_writes_to_stdout_when_its_server_goes_away(tmp_path: Path) -> None:
     """`--json` promises one object and nothing else, whatever happens to the server meanwhile."""
     code = (
