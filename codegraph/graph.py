@@ -63,9 +63,11 @@ class Graph:
             self._stand(made, remembered)
         return self.revision
 
-    def _remember(self, sha: str) -> tuple[history.History, past.Past]:
+    def _remember(self, sha: str) -> tuple[history.History, past.Past | None]:
+        """The past, and what it says: that only while nobody can be asking for another revision, whose messages would
+        be exchanged even if this one is never reached."""
         found = history.load(self.repository, sha, self._kept)
-        return found, past.Past(found, self._messages)
+        return found, past.Past(found, self._messages) if self.manifest is None else None
 
     def _take(self, path: str, file: manifest.File, known: facts.Facts) -> None:
         """Take the facts of a file; its words too if there are none yet that somebody may be asking for."""
@@ -74,7 +76,7 @@ class Graph:
             (self.revision.tests if file.role == "test" else self.revision.sources).add(path, known)
 
     def _stand(
-        self, made: manifest.Manifest, remembered: "concurrent.futures.Future[tuple[history.History, past.Past]]"
+        self, made: manifest.Manifest, remembered: "concurrent.futures.Future[tuple[history.History, past.Past | None]]"
     ) -> None:
         keys = {path: made.files[path].key for path in (*made.sources, *made.tests)}
         wanted = set(keys.values())
@@ -85,6 +87,7 @@ class Graph:
             contents = dict(self.repository.read(sorted(set(made.project_files.values()))))
             self._project = project.read({path: contents.get(blob) or b"" for path, blob in made.project_files.items()})
         self.history, known = remembered.result()
+        known = known or past.Past(self.history, self._messages)
         self.revision.move(self._held(made.sources, keys), self._held(made.tests, keys), known, self._project)
         self.manifest = made
 

@@ -56,6 +56,21 @@ def test_a_reading_that_broke_off_changes_no_later_answer(
     assert sorted(held.revision.sources.facts) == sorted(fresh.revision.sources.facts)
 
 
+def test_a_move_that_broke_off_leaves_the_revision_as_it_was(
+    commits: tuple[pathlib.Path, list[str]], tmp_path: pathlib.Path
+) -> None:
+    at, shas = commits
+
+    def stop(done: int, total: int) -> None:
+        raise TimeoutError("enough")
+
+    held = _graph(at, tmp_path / "one")
+    before = _answers(held, shas[0], shas[0])
+    with pytest.raises(TimeoutError):
+        held.at(shas[-1], progress=stop)
+    assert _answers(held, shas[0], shas[0]) == before
+
+
 def test_the_first_file_is_the_one_that_the_text_is_about(
     commits: tuple[pathlib.Path, list[str]], tmp_path: pathlib.Path
 ) -> None:
