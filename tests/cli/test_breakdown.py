@@ -148,6 +148,7 @@ async def test_applying_again_files_nothing_and_says_so(place: Place) -> None:
     assert len(await place.issues()) == 4
 
 
+@pytest.mark.slow
 async def test_the_same_command_joins_and_another_one_is_refused_while_a_breakdown_works(
     place: Place, forge: forge_world.Server, server: WorkflowEnvironment
 ) -> None:

@@ -44,6 +44,7 @@ def _run(tmp_path: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return command.fettle("run", *fixed, *place, *options, seconds=120)
 
 
+@pytest.mark.slow
 def test_result_is_merged_in_a_copy_and_can_be_fetched_when_nothing_runs_any_more(tmp_path: Path, git: Git) -> None:
     head = git("rev-parse", "HEAD")
     done = _run(tmp_path, "--verify", "grep -qx hello hello.txt", "--json")

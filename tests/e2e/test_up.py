@@ -86,6 +86,7 @@ def test_killed_supervisor_leaves_nothing_and_the_same_command_continues(start: 
     assert "already" in again.stderr
 
 
+@pytest.mark.slow
 def test_second_instance_is_refused_in_words(start: Callable[..., command.Up]) -> None:
     up = start()
     up.ready()

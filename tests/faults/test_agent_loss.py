@@ -85,6 +85,7 @@ async def test_killed_agent_cli_resumes_the_same_session(stack: Stack, name: Nam
     await _ends_in_one_merge(stack, issue, gate, lost.session)
 
 
+@pytest.mark.slow
 async def test_killed_launcher_resumes_the_same_session(stack: Stack, name: Name) -> None:
     issue, gate, lost = await _mid_turn(stack, name("launcher"))
     killed_at = time.monotonic()

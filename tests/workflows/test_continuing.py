@@ -124,6 +124,7 @@ async def test_who_waits_for_whose_files_is_not_forgotten_and_not_asked_again(fe
     assert order == [str(each.issue) for each in (first, first, second, second)]
 
 
+@pytest.mark.slow
 async def test_the_fleet_remembers_its_switches_and_its_repositories(fettle: Installation) -> None:
     world = fettle.world()
     await (await fettle.start(world.issue(1))).ended()

@@ -64,6 +64,7 @@ async def _too_late(started: Run) -> str | None:
     return state.merge.cleared_sha or None
 
 
+@pytest.mark.slow
 async def test_a_hold_that_comes_with_green_ci_never_loses_to_the_merge(fettle: Installation) -> None:
     """Seeded race: either the run is held and not merged, or the merge was cleared first and the answer says so."""
     chance = random.Random(20261120)

@@ -150,6 +150,7 @@ async def test_who_waits_is_compared_once_more_when_the_other_one_has_pushed(
     assert (await third.ended()).phase is run.Phase.DONE
 
 
+@pytest.mark.slow
 async def test_a_run_that_never_answers_does_not_block_the_branch(
     fettle: Installation, env: WorkflowEnvironment
 ) -> None:

@@ -80,6 +80,7 @@ async def test_runs_that_do_not_collide_work_together(fettle: Installation, worl
     await first.ended()
 
 
+@pytest.mark.slow
 async def test_who_collides_with_nobody_passes_and_who_would_pass_into_a_collision_waits_too(
     fettle: Installation, world: World
 ) -> None:

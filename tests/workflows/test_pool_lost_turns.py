@@ -35,9 +35,9 @@ async def test_the_turn_of_a_terminated_run_is_settled_at_its_reservation(
 ) -> None:
     await fleet.agents(Kind.EDIT, "dev-default", max_parallel=2)
     lost, alive = [await fleet.taker(by_hand=True, estimate_usd=3) for _ in range(2)]
-    gone = await fleet.taker(by_hand=True)
     for taker in (lost, alive):
         await taker.granted()
+    gone = await fleet.taker(by_hand=True)  # only now: each asks by itself, and the third one could be the first
     assert "2 of 2 places taken" in await gone.waits()
     await lost.handle.terminate("by a test")
     await gone.handle.terminate("by a test")

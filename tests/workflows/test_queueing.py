@@ -21,6 +21,7 @@ async def configure(fettle: Installation, **change: object) -> fleet.FleetState:
     return state
 
 
+@pytest.mark.slow
 async def test_ten_runs_at_once_never_take_more_places_than_there_are(fettle: Installation, world: World) -> None:
     world.policy = RepositoryPolicy(max_in_flight=3)
     runs = await asyncio.gather(*(fettle.start(world.issue(n)) for n in range(1, 11)))
