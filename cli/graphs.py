@@ -224,7 +224,7 @@ def notes(answer: answers.Value) -> Iterator[str]:
     """What an answer lacks, each with what to do about it."""
     if absent := answer["absent"]:
         said = f"the contents of {counted(absent, 'file')} are not in this clone, so they are left out"
-        yield f"note: {said}: git fetch --refetch brings them"
+        yield f"note: {said}: git fetch --refetch --no-filter brings them"
     for language, count in answer["missing_grammars"].items():
         package = languages.LANGUAGES[language].module.replace("_", "-")
         yield f"note: no grammar for {language}, so of {counted(count, 'file')} only words are known: install {package}"

@@ -81,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         answer = COMMANDS[given.command](held, given)
     except (objects.Error, pool.Error, _Refused) as error:
         code, answer = 1, {"error": str(error), "kind": type(error).__name__.lstrip("_")}
+    except KeyboardInterrupt:
+        code, answer = 130, {"error": "interrupted: what was read so far is kept, so ask again", "kind": "Interrupted"}
     sys.stdout.write(json.dumps(answer) + "\n")
     return code
 

@@ -157,7 +157,11 @@ class Session:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         contents = self._asked[-1] == "--batch"
-        return list(ask(names, self._process.stdin, self._process.stdout, limit, contents=contents))
+        try:
+            return list(ask(names, self._process.stdin, self._process.stdout, limit, contents=contents))
+        except BaseException:  # answers that nobody read would be taken for those to the next question
+            self._close()
+            raise
 
     def _close(self) -> None:
         if self._end is not None:

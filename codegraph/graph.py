@@ -13,7 +13,7 @@ class Graph:
 
     Attributes:
         repository: Where the objects are.
-        manifest: What the revision holds; None before the first `at`.
+        manifest: What the revision holds; None before the first `at`, and after one that broke off halfway.
         history: What is known of the commits before it.
         revision: Its words, links and past, ready to be asked.
     """
@@ -83,13 +83,15 @@ class Graph:
         for key in self._facts.keys() - wanted:
             del self._facts[key]
         self._facts |= manifest.read(self.repository, self._kept, wanted - self._facts.keys(), workers=self._workers)
+        declared = self._project
         if self.manifest is None or made.project_files != self.manifest.project_files:
             contents = dict(self.repository.read(sorted(set(made.project_files.values()))))
-            self._project = project.read({path: contents.get(blob) or b"" for path, blob in made.project_files.items()})
-        self.history, known = remembered.result()
-        known = known or past.Past(self.history, self._messages)
-        self.revision.move(self._held(made.sources, keys), self._held(made.tests, keys), known, self._project)
-        self.manifest = made
+            declared = project.read({path: contents.get(blob) or b"" for path, blob in made.project_files.items()})
+        found, known = remembered.result()
+        self.manifest = None  # who breaks this off leaves half of two revisions, at which nobody stands
+        known = known or past.Past(found, self._messages)
+        self.revision.move(self._held(made.sources, keys), self._held(made.tests, keys), known, declared)
+        self.manifest, self.history, self._project = made, found, declared
 
     def _held(self, paths: Sequence[str], keys: dict[str, store.Key]) -> dict[str, facts.Facts]:
         return {path: self._facts[keys[path]] for path in paths if keys[path] in self._facts}

@@ -193,7 +193,8 @@ class _Walk:
         rows = {}
         for change in self._repo.changes(sha for sha in lacking if sha not in self._nodes):
             row = _row(change)
-            rows[change.sha] = _encode(row)
+            if change.whole:  # the others are looked at again next time: what is lacking may have come
+                rows[change.sha] = _encode(row)
             self._nodes[change.sha] = _node(change.sha, row)
         self._kept.add_commits(rows, VERSION)
 

@@ -5,6 +5,8 @@ from typing import Final
 
 _MOST: Final = 3
 """Files that are equally near and are all meant; of more, only the first."""
+_MANY: Final = 200
+"""Files of one name of which none is meant: to look at all of them for each import takes the square of their count."""
 
 
 def folder_of(path: str) -> str:
@@ -50,9 +52,11 @@ def shared(one: str, other: str) -> int:
 
 
 def nearest(hits: Sequence[str], path: str) -> Sequence[str]:
-    """Of several files those that share the longest beginning with the importing one."""
+    """Of several files those that share the longest beginning with the importing one; none of very many."""
     if len(hits) < 2:
         return hits
+    if len(hits) > _MANY:
+        return ()
     best = max(shared(hit, path) for hit in hits)
     return [hit for hit in hits if shared(hit, path) == best][:_MOST]
 

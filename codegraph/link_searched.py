@@ -82,6 +82,9 @@ class Bash:
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = frozenset(paths)
+        self._named: dict[str, list[str]] = {}
+        for path in self._paths:
+            self._named.setdefault(path.rpartition("/")[2], []).append(path)
 
     def resolve(self, path: str, _: facts.Facts, each: facts.Import) -> Sequence[str]:
         """The file that is sourced: beside the script, or below a folder above it, as its variables may say."""
@@ -99,6 +102,7 @@ class Bash:
             if rest.startswith("."):
                 break
         if rest != asked:
-            hits = [each for each in sorted(self._paths) if each.endswith(f"/{rest.removeprefix('./')}")]
+            known = self._named.get(rest.rpartition("/")[2], [])
+            hits = [each for each in known if each.endswith(f"/{rest.removeprefix('./')}")]
             return hits if len(hits) == 1 else ()
         return link_paths.first(self._paths, path, (asked,))

@@ -41,6 +41,7 @@ class Change:
         text: Its message.
         paths: Files touched, at their new path, as git lists them.
         renames: Pairs of old and new path.
+        whole: Whether these are all renames; otherwise files were added and deleted whose contents were not compared.
     """
 
     sha: str
@@ -49,6 +50,7 @@ class Change:
     text: str
     paths: tuple[str, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
+    whole: bool = True
 
 
 def links(output: bytes) -> list[Link]:
@@ -57,8 +59,13 @@ def links(output: bytes) -> list[Link]:
     return [Link(sha, int(time), tuple(filter(None, parents))) for sha, time, *parents in rows]
 
 
-def changes(output: bytes) -> Iterator[Change]:
-    """The changes in what `CHANGES` prints."""
+def changes(output: bytes, *, compared: bool = True) -> Iterator[Change]:
+    """The changes in what `CHANGES` prints.
+
+    Args:
+        output: What it printed.
+        compared: Whether it looked into the files for renames.
+    """
     fields = iter(output.split(b"\0"))
     field = next(fields, None)
     while field is not None:
@@ -66,7 +73,7 @@ def changes(output: bytes) -> Iterator[Change]:
             field = next(fields, None)
             continue
         time, parents, text = int(next(fields)), next(fields), next(fields)
-        paths, renames, following = _files(fields)
+        paths, renames, letters, following = _files(fields)
         yield Change(
             field[1:].decode(),
             time,
@@ -74,26 +81,29 @@ def changes(output: bytes) -> Iterator[Change]:
             text.decode("utf-8", "replace"),
             tuple(paths),
             tuple(renames),
+            compared or not letters >= {b"A", b"D"},
         )
         field = following
 
 
-def _files(fields: Iterator[bytes]) -> tuple[list[str], list[tuple[str, str]], bytes | None]:
-    """Paths and renames of one commit, and the first field that is not of it."""
+def _files(fields: Iterator[bytes]) -> tuple[list[str], list[tuple[str, str]], set[bytes], bytes | None]:
+    """Paths, renames and letters of one commit, and the first field that is not of it."""
     paths: list[str] = []
     renames: list[tuple[str, str]] = []
+    letters: set[bytes] = set()
     for field in fields:
         if field in (b"", b"\n"):
             continue
         status = _STATUS.match(field)
         if status is None:
-            return paths, renames, field
+            return paths, renames, letters, field
+        letters.add(status[1])
         path = _text(next(fields))
         if status[1] == b"R":
             old, path = path, _text(next(fields))
             renames.append((old, path))
         paths.append(path)
-    return paths, renames, None
+    return paths, renames, letters, None
 
 
 def _text(path: bytes) -> str:

@@ -213,10 +213,10 @@ class Repository:
         if not stdin:
             return
         try:
-            output = self._git(*log.CHANGES, "-M", "-l400", stdin=stdin)
-        except command.Error:  # a partial clone lacks the blobs that a comparison needs
-            output = self._git(*log.CHANGES, "--no-renames", stdin=stdin)
-        yield from log.changes(output)
+            output, compared = self._git(*log.CHANGES, "-M", "-l400", stdin=stdin), True
+        except command.Error:  # a partial clone lacks the contents that a comparison needs; and anybody may end git
+            output, compared = self._git(*log.CHANGES, "-M100%", stdin=stdin), False
+        yield from log.changes(output, compared=compared)
 
     def changed_lines(self, old: str, new: str) -> bytes:
         """The difference of two revisions as a unified diff without context and renames; no program of the

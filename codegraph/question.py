@@ -15,7 +15,7 @@ _CODE_LIKE = re.compile(
 )
 _PATH = re.compile(r"(?<![\w.@-])(?<![\w.@-][/\\])[\w.@-]+(?:[/\\][\w.@-]+)*\.[A-Za-z]{1,5}\b")
 """It may only begin where a path does: tried at every character, a long word would take the square of its length."""
-_TITLE_WEIGHT = 2.0
+_TITLE_WEIGHT = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Question:
     Attributes:
         title: Token counts of the first line.
         whole: Token counts of everything, the first line counting twice.
-        weights: For each token of `whole` how much one match is worth: it grows with the logarithm of its count.
+        weights: For each token of `whole` how much one match is worth: the square root of its count.
         identifiers: Names that look like code, lower case, each part of a dotted one and the last part of a call.
         words: Every word, lower case, as written.
         paths: What looks like a file name or path, `/` between folders.
@@ -49,7 +49,7 @@ def read(text: str) -> Question:
     title = tokens.of_text(first)
     whole = Counter(tokens.of_text(rest))
     for token, count in title.items():
-        whole[token] += count * 2
+        whole[token] += count * _TITLE_WEIGHT
     kept = sorted(whole, key=lambda token: (-whole[token], token))[:_MOST_TOKENS]
     weights = {token: (whole[token]) ** 0.5 for token in kept}
     identifiers: dict[str, None] = {}

@@ -21,7 +21,7 @@ Author = Annotated[
 InFlight = Annotated[int | None, typer.Option(min=1, max=1000, help="Runs at once. Default: 4.")]
 Collision = Annotated[
     float | None,
-    typer.Option(min=0, max=1, help="Likelihood of a file in common from which a run waits; 1: never. Default: 0.25."),
+    typer.Option(min=0, max=1, help="Likelihood of a file in common above which a run waits; 1: never. Default: 0.25."),
 ]
 NoChecks = Annotated[str | None, typer.Option(help="A commit without checks: hold, fail or merge. Default: hold.")]
 Method = Annotated[str | None, typer.Option(help="merge, squash or rebase. Default: merge.")]

@@ -191,12 +191,36 @@ def test_what_cannot_be_read_is_a_history_with_a_problem(tmp_path: pathlib.Path)
     assert found.problem
 
 
-def test_a_clone_without_blobs_has_its_past_without_renames(tmp_path: pathlib.Path) -> None:
-    text = b"".join(b"line %d\n" % n for n in range(30))
-    lab.make(tmp_path / "r", _line({b"a": text}, {b"a": None, b"b": text + b"more\n"}))
+def _partial(tmp_path: pathlib.Path, *steps: Mapping[bytes, lab.Contents | None]) -> pathlib.Path:
+    lab.make(tmp_path / "r", _line(*steps))
     lab.git(tmp_path / "r", "config", "uploadpack.allowFilter", "true")
     lab.git(tmp_path, "clone", "--quiet", "--bare", "--filter=blob:none", f"file://{tmp_path / 'r'}", "p")
-    assert [one.paths for one in _load(tmp_path / "p").commits] == [("a", "b"), ("a",)]
+    return tmp_path / "p"
+
+
+_TEXT = b"".join(b"line %d\n" % n for n in range(30))
+
+
+def test_a_clone_without_blobs_knows_renames_of_unchanged_files_alone(tmp_path: pathlib.Path) -> None:
+    at = _partial(tmp_path, {b"a": _TEXT, b"x": b"1"}, {b"a": None, b"b": _TEXT + b"more\n"}, {b"x": None, b"y": b"1"})
+    assert [one.paths for one in _load(at).commits] == [("y",), ("a", "b"), ("a", "y")]
+
+
+def test_what_could_not_be_compared_is_looked_at_again_and_the_rest_is_remembered(tmp_path: pathlib.Path) -> None:
+    """Contents that were lacking may come; and whoever ends git in the middle leaves the same answer behind."""
+    at = _partial(tmp_path, {b"a": _TEXT}, {b"a": None, b"b": _TEXT + b"more\n"}, {b"b": _TEXT})
+    repo = Counting(at)
+    with store.Store(tmp_path / "kept") as kept:
+        history.load(repo, "main", kept)
+    repo.read_commits.clear()
+    with store.Store(tmp_path / "kept") as kept:
+        history.load(repo, "main", kept)
+        assert len(repo.read_commits) == 1
+    lab.git(at, "fetch", "--quiet", "--refetch", "--no-filter", f"file://{tmp_path / 'r'}", "main")
+    with store.Store(tmp_path / "kept") as kept:
+        found = history.load(objects.Repository(at), "main", kept)
+    assert found == _load(tmp_path / "r")
+    assert [one.paths for one in found.commits] == [("b",), ("b",), ("b",)]
 
 
 def test_a_later_revision_reads_only_what_is_new(tmp_path: pathlib.Path) -> None:

@@ -268,3 +268,12 @@ def test_links_follow_every_change_of_files_and_of_project_files(tmp_path: pathl
     assert (seen[2]["web/a.ts"], seen[2]["main.go"]) == (("core/src/index.ts",), ("cart/c.go",))
     assert (seen[4]["a.py"], seen[5]["main.go"]) == (("b.py", "c/__init__.py"), ())
     assert (seen[5]["A.java"], seen[6]["A.java"]) == (("B.java",), ())
+
+
+def test_a_name_that_very_many_files_have_leads_to_none_of_them() -> None:
+    """Each import of it would look at all of them."""
+    some = {f"lib{number}/include/config.h": "" for number in range(20)}
+    many = {f"lib{number}/include/config.h": "" for number in range(201)}
+    assert _targets(some, "lib7/src/main.c", '#include "config.h"') == ["lib7/include/config.h"]
+    assert _targets(many, "lib7/src/main.c", '#include "config.h"') == []
+    assert _targets(many, "lib7/include/main.c", '#include "config.h"') == ["lib7/include/config.h"]

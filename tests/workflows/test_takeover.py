@@ -14,6 +14,13 @@ async def taken(started: Run, *, now: bool = False) -> run.State:
     return await started.update(wire.TAKE_OVER, run.TakeoverRequest(by="ann", now=now))
 
 
+async def taken_mid_turn(started: Run) -> run.State:
+    """Until the round knows of it: the turn that ends before it does is followed by the next step."""
+    state = await taken(started)
+    await eventually(lambda: round_of(started), lambda s: s.taken_over_by)
+    return state
+
+
 async def handed_back(started: Run, note: str = "") -> run.State:
     return await started.update(wire.HAND_BACK, implement.Handback(by="ann", note=note))
 
@@ -40,7 +47,7 @@ async def test_a_takeover_waits_for_the_turn_and_keeps_the_host(fettle: Installa
     stop = world.stop(wire.RUN_AGENT)
     started = await fettle.start(world.issue(1))
     await stop.reached.wait()
-    state = await taken(started)
+    state = await taken_mid_turn(started)
     assert state.hold is not None
     assert state.hold.kind is run.HoldKind.TAKEOVER
     stop.open.set()
@@ -57,7 +64,7 @@ async def test_what_a_person_changed_is_a_commit_that_the_agent_is_told_of(fettl
     stop = world.stop(wire.RUN_AGENT)
     started = await fettle.start(world.issue(1))
     await stop.reached.wait()
-    await taken(started)
+    await taken_mid_turn(started)
     stop.open.set()
     await at_safe_point(started)
     sha = work_by_hand(world, started)
@@ -106,7 +113,7 @@ async def test_a_cancelled_run_leaves_the_persons_disk_alone(fettle: Installatio
     stop = world.stop(wire.RUN_AGENT)
     started = await fettle.start(world.issue(1))
     await stop.reached.wait()
-    await taken(started)
+    await taken_mid_turn(started)
     stop.open.set()
     await at_safe_point(started)
     host = world.host_of(started.issue.workflow_id)
@@ -121,7 +128,7 @@ async def test_what_is_not_taken_over_is_not_handed_back(fettle: Installation, w
     started = await fettle.start(world.issue(1))
     await stop.reached.wait()
     assert "nothing to hand back" in await refusal(handed_back(started))
-    await taken(started)
+    await taken_mid_turn(started)
     assert "taken over by ann already" in await refusal(taken(started))
     assert "fettle handback" in await refusal(started.release())
     stop.open.set()
@@ -140,7 +147,7 @@ async def test_a_turn_that_fails_for_good_before_the_safe_point_ends_the_run(
     stop = world.stop(wire.RUN_AGENT)
     started = await fettle.start(world.issue(1))
     await stop.reached.wait()
-    await taken(started)
+    await taken_mid_turn(started)
     stop.open.set()
     assert (await started.ended()).phase is run.Phase.FAILED
 
@@ -163,7 +170,7 @@ async def test_a_hold_after_a_handback_gives_nobody_elses_work_a_persons_name(
     stop = world.stop(wire.RUN_AGENT)
     started = await fettle.start(world.issue(1))
     await stop.reached.wait()
-    await taken(started)
+    await taken_mid_turn(started)
     stop.open.set()
     await at_safe_point(started)
     work_by_hand(world, started)
@@ -171,8 +178,8 @@ async def test_a_hold_after_a_handback_gives_nobody_elses_work_a_persons_name(
     await handed_back(started)
     await again.reached.wait()
     await started.hold()
-    again.open.set()
     await started.child_is_held()
+    again.open.set()
     await started.release()
     assert (await started.ended()).phase is run.Phase.DONE
     assert len(world.turn_requests) == 2
@@ -186,7 +193,7 @@ async def changed_by_hand(fettle: Installation, world: World) -> tuple[Run, str]
     stop = world.stop(wire.RUN_AGENT)
     started = await fettle.start(world.issue(1))
     await stop.reached.wait()
-    await taken(started)
+    await taken_mid_turn(started)
     stop.open.set()
     await at_safe_point(started)
     sha = work_by_hand(world, started, CI)
