@@ -73,7 +73,7 @@ def inline_commands(page: Path) -> list[str]:
 
 def words(command: str) -> list[str]:
     """The words of a command, without assignments before it and without a comment after it."""
-    found = shlex.split(command, comments=True)
+    found = shlex.split(re.sub(r"(?:^|\s)#.*", "", command))  # `shop#12` holds no comment, as a shell has it
     while found and re.fullmatch(r"[A-Z_]+=.*", found[0]):
         found = found[1:]
     return found
