@@ -50,7 +50,7 @@ async def test_the_turn_of_a_terminated_run_is_settled_at_its_reservation(
     assert [lease.run for lease in state.leases] == [alive.asked.run]
     (line,) = await fleet.store.ledger.of_run(lost.asked.run)
     assert (line.outcome, line.usd, line.reserved_usd) == (pool.LOST, None, 3)
-    assert {t.unknown_usd for id, t in state.book.tallies.items() if id.startswith("day/")} == {3.0}
+    assert sum(t.unknown_usd for id, t in state.book.tallies.items() if id.startswith("day/")) == 3.0
     await alive.ends()
     await alive.handle.result()
 
@@ -113,7 +113,8 @@ async def test_a_turn_that_was_taken_for_lost_and_only_waited_costs_nothing_and_
     state = await eventually(fleet.state, lambda s: not s.unwritten)
     assert {t.usd for t in state.book.tallies.values()} == {0}
     await fleet.settle(pool.EndTurn.failed(taker.asked, again, error_type="finished"), 2)
-    assert {(t.usd, t.turns) for t in (await fleet.state()).book.tallies.values()} == {(2, 1)}
+    booked = {(t.usd, t.turns) for t in (await fleet.state()).book.tallies.values()}
+    assert booked - {(0, 0)} == {(2, 1)}  # the hour that was skipped may have been the last of its day
     await taker.handle.terminate("by a test")
 
 
