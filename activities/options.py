@@ -104,7 +104,8 @@ AT_ONCE: Final[LocalOptions] = {
     "start_to_close_timeout": 5 * SECOND,
     "retry_policy": common.RetryPolicy(maximum_attempts=1),
 }
-"""The pool answers within milliseconds; when it does not, or says 'wait', the same call is made durably."""
+"""The pool and the merge queue answer within milliseconds; when one does not, or says 'wait', the same call is made
+durably."""
 
 BEGIN_TURN: Final[Options] = {
     "start_to_close_timeout": 30 * SECOND,

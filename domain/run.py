@@ -196,7 +196,7 @@ class State(Model):
     generation: int = 1
     """Which steps this run takes; given with its start, so that a run's history replays by the steps it was made
     with. 2: turns are reserved in the fleet's pool. 3: what the agent left is noted before a person gets the worktree,
-    so that what they change there is told from it."""
+    so that what they change there is told from it. 4: the queue is asked for a merge within a workflow task."""
     asked_by: str = ""
     fresh: bool = False
     """Start from the base branch again, whatever an earlier run of this issue left on its branch."""

@@ -13,7 +13,9 @@ hypothesis.settings.load_profile("fettle")
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say once for each reason what was not run: a line per test would bury the failures that follow."""
     reasons = collections.Counter(
-        str(report.longrepr[2]).removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        str(report.longrepr[2]).removeprefix("Skipped: ")
+        if isinstance(report.longrepr, tuple)
+        else str(report.longrepr)
         for report in terminalreporter.getreports("skipped")
     )
     if reasons:

@@ -235,12 +235,7 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
         state = self._state
         self._merge_ended = None
         state.merge = run.MergeState(requested=True)
-        await workflow.execute_activity_method(
-            AdmissionActivities.request_merge,
-            merge_queue.BuildCandidate(entry=outcomes.queue_entry(state), branch=state.base_branch),
-            summary=f"queue {state.base_branch}",
-            **options.FORGE,
-        )
+        await self._line_up()
         await workflow.wait_condition(
             lambda: self._merge_ended is not None or (self._interrupted() and not state.merge.cleared_sha)
         )
@@ -248,6 +243,25 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
             await self._leave_queue()
         if self._merge_ended is not None:
             outcomes.after_merge(state, self._merge_ended)
+
+    async def _line_up(self) -> None:
+        """The queue is told within milliseconds, as one event; a call that fails is made durably."""
+        state = self._state
+        request = merge_queue.BuildCandidate(entry=outcomes.queue_entry(state), branch=state.base_branch)
+        words = f"queue {state.base_branch}"
+        if state.generation >= 4:
+            try:
+                await workflow.execute_local_activity_method(
+                    AdmissionActivities.request_merge, request, summary=words, **options.AT_ONCE
+                )
+            except exceptions.FailureError as failed:
+                if exceptions.is_cancelled_exception(failed):
+                    raise
+            else:
+                return
+        await workflow.execute_activity_method(
+            AdmissionActivities.request_merge, request, summary=words, **options.FORGE
+        )
 
     async def _leave_queue(self) -> None:
         """Withdraw and wait for the queue's word: it may be that the merge was made."""

@@ -20,7 +20,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
-from activities import admission, edge, pool, starting
+from activities import edge, pool, starting
 from domain import refs, wire
 from store.engine import Store, open_store
 from tests.workflows import agent_hosts
@@ -124,7 +124,7 @@ def _control(temporal: client.Client, outside: fake.Outside, store: Store) -> wo
         workflows=topology.WORKFLOWS,
         activities=_methods(
             fake.ControlActivities(outside),
-            admission.AdmissionActivities(temporal),
+            fake.Doors(temporal, outside),
             pool.PoolActivities(temporal, store),
             intake,
         ),

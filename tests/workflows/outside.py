@@ -1,13 +1,14 @@
 """The activities of the fake world: the real wire names and models, in front of `tests.workflows.world`.
 
-Doors between workflows (`AdmissionActivities`) are the real ones and are not here.
+Doors between workflows (`Doors`) are the real ones; the world may count them, stop them and make them fail.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from temporalio import activity
+from temporalio import activity, client
 
+from activities.admission import AdmissionActivities
 from domain import checks, errors, merge_queue, refs, run, tasks, wire
 from domain.merge_queue import CandidateState, End
 from tests.workflows.repository import Conflict, Pull
@@ -27,6 +28,18 @@ class Outside:
     def of_run(self, workflow_id: str) -> tuple[World, refs.Issue]:
         issue = refs.Issue.from_workflow_id(workflow_id)
         return self.worlds[issue.repo], issue
+
+
+class Doors(AdmissionActivities):
+    def __init__(self, temporal: client.Client, outside: Outside) -> None:
+        super().__init__(temporal)
+        self._outside = outside
+
+    @activity.defn(name=wire.REQUEST_MERGE)
+    async def request_merge(self, request: merge_queue.BuildCandidate) -> tasks.Nothing:
+        world, issue = self._outside.of_run(request.entry.run)
+        async with world.call(wire.REQUEST_MERGE, issue):
+            return await super().request_merge(request)
 
 
 class ControlActivities:

@@ -1,4 +1,4 @@
-"""Record histories of generation 2 for the replay test: `python -m tests.workflows.record_turns`.
+"""Record histories since generation 2 for the replay test: `python -m tests.workflows.record_turns`.
 
 As with `tests.workflows.record`, a recording that exists is never overwritten, and new scenarios add files.
 """
@@ -87,6 +87,25 @@ async def handed_over(fettle: Installation) -> Recorded:
     return await taken_over(fettle)
 
 
+async def lined_up_at_once(fettle: Installation) -> Recorded:
+    """The queue is asked within the workflow task that an approval made (generation 4)."""
+    world = fettle.world("totals")
+    world.mode = ApprovalMode.REVIEW_MERGE
+    started = await _started(fettle, world)
+    await started.approve(await started.at_gate())
+    await started.ended()
+    return _of(started)
+
+
+async def lined_up_later(fettle: Installation) -> Recorded:
+    """The queue could not be told at once (generation 4)."""
+    world = fettle.world("totals")
+    world.before[wire.REQUEST_MERGE] = deque([errors.ForgeUnavailable("try again")])
+    started = await _started(fettle, world)
+    await started.ended()
+    return _of(started)
+
+
 async def judgement_paid(fettle: Installation) -> Recorded:
     """The fleet writes the end that an agent host has told it, and books it."""
     world = fettle.world("totals")
@@ -117,7 +136,16 @@ async def _theirs(started: Run) -> None:
 
 SCENARIOS: Final[Mapping[str, Callable[[Installation], Awaitable[Recorded]]]] = {
     scenario.__name__.replace("_", "-"): scenario
-    for scenario in (reserved_turns, action_answered, quota_waited_for, taken_over, judgement_paid, handed_over)
+    for scenario in (
+        reserved_turns,
+        action_answered,
+        quota_waited_for,
+        taken_over,
+        judgement_paid,
+        handed_over,
+        lined_up_at_once,
+        lined_up_later,
+    )
 }
 
 

@@ -82,7 +82,7 @@ async def test_approving_twice_is_one_approval(fettle: Installation, world: Worl
     stop.open.set()
     await started.ended()
     assert world.effect_counts()["merged"] == 1
-    assert world.count(wire.REQUEST_MERGE) == 0
+    assert world.count(wire.REQUEST_MERGE) == 1
 
 
 async def test_an_approval_before_the_gate_is_refused_also_while_held(fettle: Installation, world: World) -> None:

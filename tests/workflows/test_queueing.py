@@ -6,7 +6,7 @@ from collections import deque
 import pytest
 from temporalio import client
 
-from domain import fleet, merge_queue, refs, run, wire
+from domain import errors, fleet, merge_queue, refs, run, wire
 from domain.policy import ApprovalMode, RepositoryPolicy
 from tests.workflows.installation import Installation
 from tests.workflows.runs import Run, eventually
@@ -177,3 +177,11 @@ async def test_a_queue_that_knows_nothing_of_a_run_answers_its_withdrawal(fettle
     await second.approve(head)
     assert (await second.ended()).phase is run.Phase.DONE
     assert (await queue.describe()).status is client.WorkflowExecutionStatus.RUNNING
+
+
+async def test_a_queue_that_cannot_be_told_at_once_is_told_durably(fettle: Installation, world: World) -> None:
+    world.before[wire.REQUEST_MERGE] = deque([errors.ForgeUnavailable("try again"), errors.ForgeUnavailable("again")])
+    started = await fettle.start(world.issue(1))
+    await started.ended()
+    assert world.count(wire.REQUEST_MERGE) == 3
+    assert world.effect_counts()["merged"] == 1
