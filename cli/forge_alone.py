@@ -25,7 +25,10 @@ async def run(state: Path, port: int | None, *, as_json: bool) -> None:
     state = state_directory.prepare(state)
     with state_directory.lock(state, "fettle devforge"):
         supervisor.end_leftovers(state)
-        chosen = ports.choose({"forge": port}, ports.recorded(state), needed=frozenset({"forge"}))
+        try:
+            chosen = ports.choose({"forge": port}, ports.recorded(state), needed=frozenset({"forge"}))
+        except ports.PortInUse as taken:
+            raise ports.PortInUse(taken.name, taken.port, "or name another port with --port") from None
         ports.record(state, chosen)
         forge = embedded_forge.EmbeddedForge(state, chosen.forge)
 

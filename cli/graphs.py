@@ -121,7 +121,8 @@ def index(place: Place, *, as_json: bool) -> None:
     began = time.monotonic()
     with opened(place) as at:
         seconds = round(time.monotonic() - began, 3)
-        answer = answers.stats(at.held) | {"read": at.read, "seconds": seconds, "kept": not at.kept.volatile}
+        answer = answers.stats(at.held)
+        answer |= {"read": max(0, at.read - answer["absent"]), "seconds": seconds, "kept": not at.kept.volatile}
     _emit(answer | {"store": str(at.folder), "bytes": answers.stored(at.folder)}, graph_pages.index, as_json=as_json)
 
 

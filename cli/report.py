@@ -92,7 +92,7 @@ def _facts(seen: inspection.Seen, state: State, now: datetime) -> list[tuple[str
         ("pull request", f"#{pull.number} {'ready' if pull.ready else 'draft'} {pull.url}" if pull else ""),
         (
             "head",
-            f"{change.head_sha} ({counted(len(change.files), 'file')}, +{change.added_lines} -{change.removed_lines})"
+            f"{change.head_sha} ({counted(change.size, 'file')}, +{change.added_lines} -{change.removed_lines})"
             if change
             else "",
         ),

@@ -15,8 +15,6 @@ from typing import Any, Final
 
 from codegraph import log, objects, store
 
-HUGE: Final = 30
-"""Files above which a commit says nothing of any two of them."""
 TEXT: Final = 2_000
 """Characters kept of a message."""
 VERSION: Final = 1
@@ -47,11 +45,6 @@ class Commit:
     text: str
     paths: tuple[str, ...]
     size: int
-
-    @property
-    def huge(self) -> bool:
-        """Whether it touched too many files to say that any two belong together."""
-        return self.size > HUGE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -26,12 +26,18 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m devforge", description="Run a small GitHub-compatible forge.")
     parser.add_argument("--state", type=Path, required=True, help="directory that holds everything; created if missing")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=3300, help="port, 0 for a free one (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=3300, help="port, 0 for a free one (default: %(default)s)")
     parser.add_argument("--url", help="address that links show (default: http://HOST:PORT)")
     parser.add_argument("--admin-token", help="default: DEVFORGE_ADMIN_TOKEN, else STATE/admin-token, made if missing")
     parser.add_argument("--ci-slots", type=int, default=2, help="CI commands at once (default: %(default)s)")
     parser.add_argument("--rate-limit", type=int, default=state.RATE_LIMIT, help="an hour (default: %(default)s)")
     return parser.parse_args(arguments)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 <= (port := int(text)) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: name one from 1 to 65535, or 0 for a free one")
+    return port
 
 
 def listen(host: str, port: int) -> socket.socket:

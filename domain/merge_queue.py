@@ -117,6 +117,7 @@ class State(Model):
     tested: checks.Verdict | None = None
     withdrawn: bool = False
     merged: int = 0
+    """By this queue: an entry that was found merged is not counted."""
     last_run: str = ""
     last: Ended | None = None
     """The newest word and whose entry it was about: a withdrawal that crosses it is answered with the same word."""
@@ -158,6 +159,8 @@ class State(Model):
         return Ended(head_sha=withdrawal.head_sha, end=End.WITHDRAWN, sentence=withdrawal.reason)
 
     def finish(self, run: str, ended: Ended) -> None:
+        found = self.candidate is not None and self.candidate.state is CandidateState.MERGED
+        self.merged += ended.end is End.MERGED and not found
         self.last_run, self.last = run, ended
         self.restart()
         self.current = None

@@ -7,7 +7,19 @@ from domain.brief import FEEDBACK_LIMIT, Brief, tail
 from domain.merge_queue import End, Ended, Entry
 from domain.policy import NoChecks
 from domain.review import Verdict
-from domain.run import Change, Ending, Hold, HoldKind, MergeState, Phase, Reason, State, WorkOrder
+from domain.run import (
+    FILES_NAMED,
+    NO_FILE,
+    Change,
+    Ending,
+    Hold,
+    HoldKind,
+    MergeState,
+    Phase,
+    Reason,
+    State,
+    WorkOrder,
+)
 from domain.steps import Step, stands, taken_over
 from domain.tasks import Dependencies, GateFacts, Inspection, Opened
 from domain.triage import Triage
@@ -231,7 +243,8 @@ def after_round(state: State, result: implement.Result, at: datetime | None = No
         change = Change(
             head_sha=result.head_sha,
             base_sha=done.base_sha,
-            files=done.files[:200],
+            files=done.files[:FILES_NAMED],
+            file_count=len(done.files),
             added_lines=done.added_lines,
             removed_lines=done.removed_lines,
             warnings=warnings[:50],
@@ -261,7 +274,8 @@ def after_inspection(state: State, seen: Inspection) -> None:
         state.hold = Hold(kind=HoldKind.UNKNOWN_OUTCOME, note=note)
         return
     change.base_sha = seen.base_sha
-    change.files = seen.files[:200] or ("(no file)",)
+    change.files = seen.files[:FILES_NAMED] or (NO_FILE,)
+    change.file_count = len(seen.files)
     change.added_lines, change.removed_lines = seen.added_lines, seen.removed_lines
     change.warnings = tuple(seen.findings)[:50]
 

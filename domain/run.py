@@ -2,6 +2,7 @@
 
 import enum
 from datetime import datetime
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -123,12 +124,20 @@ class PullRequest(Model):
     ready: bool = False
 
 
+FILES_NAMED: Final = 200
+"""So many files of a change are named in a run's state, which every workflow task carries; all are counted."""
+NO_FILE: Final = "(no file)"
+"""Stands among the files of a head that was inspected and changes none."""
+
+
 class Change(Model):
     """The commits under judgement: what one head adds to its base. A new head is a new Change, with no verdicts."""
 
     head_sha: str
     base_sha: str = ""
     files: tuple[str, ...] = ()
+    file_count: int = 0
+    """Of all files; 0: of those in `files`."""
     added_lines: int = 0
     removed_lines: int = 0
     warnings: tuple[work.SafetyFinding, ...] = ()
@@ -139,6 +148,16 @@ class Change(Model):
     review_posted: bool = False
     ci: checks.Verdict | None = None
     approval: Approval | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Files that it changes: all of them, or the first `FILES_NAMED`."""
+        return tuple(path for path in self.files if path != NO_FILE)
+
+    @property
+    def size(self) -> int:
+        """How many files it changes."""
+        return self.file_count or len(self.paths)
 
 
 class Reason(enum.StrEnum):

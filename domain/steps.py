@@ -152,7 +152,10 @@ def needs_approval(state: State) -> bool:
 
 def may_merge(state: State, head_sha: str) -> str:
     """Empty when exactly `head_sha` may be merged now, else the reason against it. Asked in the same workflow task
-    that gives the clearance, so a hold or a new head that arrived before it always wins."""
+    that gives the clearance, so a hold or a new head that arrived before it always wins.
+
+    A run whose worker died while it lined up may be asked before it does so again: a clearance that it gave then, it
+    would forget as it lines up."""
     if state.ending is not None:
         return f"the run has ended: {state.ending.reason}"
     if state.hold is not None:
@@ -161,4 +164,6 @@ def may_merge(state: State, head_sha: str) -> str:
         return f"the head is {state.change.head_sha if state.change else 'unknown'}, not {head_sha}"
     if next_step(state) is not Step.MERGE:
         return f"the run is not ready to merge: next is '{next_step(state)}'"
+    if not state.merge.requested:
+        return "the run has not lined up for a merge yet"
     return ""

@@ -6,15 +6,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from domain import refs, wire
 
+_LISTED = r"#[\d#, \t]*(?:(?:and|&)[ \t]{1,20}#[\d#, \t]*){0,50}"
 _DEPENDS = re.compile(
-    # Bounded, and never over a line end: anybody's text is read here, in a workflow task that must end soon.
-    r"^[^\w\n]{0,40}(?:depends on|blocked by|needs)\b[:\s]{0,20}(?P<list>#[\d#,\s]*(?:and\s+#\d+)?)",
+    # Bounded: anybody's text is read here, in a workflow task that must end soon. A further line belongs to the list
+    # only when it holds nothing else.
+    r"^[^\w\n]{0,40}(?:depends on|blocked by|needs)\b[:\s*_-]{0,20}"
+    rf"(?P<list>{_LISTED}(?:\r?\n[ \t]{{0,20}}(?:[*-][ \t]{{1,20}})?{_LISTED}(?=\r?$)){{0,50}})",
     re.I | re.M,
 )
 _AGENT_LABEL = "fettle-agent-"
 _MODEL_LABEL = "fettle-model-"
 _PRIORITY_LABEL = re.compile(r"^(?:priority|p)[-:/ ]?([1-5])$", re.I)
 DEFAULT_PRIORITY = 3
+MOST_DEPENDENCIES = 50
 
 
 class Triage(BaseModel):
@@ -26,6 +30,8 @@ class Triage(BaseModel):
     model: str = ""
     priority: int = Field(default=DEFAULT_PRIORITY, ge=1, le=5)
     depends_on: tuple[int, ...] = ()
+    not_waited_for: int = 0
+    """How many more the body names than a run waits for: each costs calls of the forge at every look."""
     reason: str = ""
     by: str = "rules"
 
@@ -59,7 +65,8 @@ def by_rules(issue: refs.Issue, body: str, labels: tuple[str, ...]) -> Triage:
         agent=chosen_agent,
         model=chosen_model,
         priority=min(priorities, default=DEFAULT_PRIORITY),
-        depends_on=tuple(found[:50]),
+        depends_on=tuple(found[:MOST_DEPENDENCIES]),
+        not_waited_for=max(0, len(found) - MOST_DEPENDENCIES),
         reason="labels and body",
     )
 

@@ -29,9 +29,11 @@ def _dependencies(state: run.State, around: Surroundings) -> Wait:
     numbers = state.triage.depends_on if state.triage else ()
     names = ", ".join(str(state.issue.repo.issue(n)) for n in numbers)
     one = len(numbers) == 1
+    more = state.triage.not_waited_for if state.triage else 0
+    beyond = f"; {more} more in its body are not waited for: name them in one of these issues" if more else ""
     first = state.issue.repo.issue(numbers[0]) if numbers else state.issue
     return Wait(
-        waits_for=f"the {'issue' if one else 'issues'} it depends on: {names}",
+        waits_for=f"the {'issue' if one else 'issues'} it depends on: {names}{beyond}",
         mover=Mover.OTHER_RUNS,
         ends_when=f"{'that issue is' if one else 'all of them are'} done; one that fails or is rejected fails this run",
         command=f"fettle explain {first}",

@@ -1,9 +1,12 @@
 """What Fettle writes for people: the status comment, the pull request, the card in the Temporal Web UI."""
 
+from typing import Final
+
 from domain import path_leases
 from domain.numerals import counted
 from domain.run import Ending, Phase, State
 
+_WARNINGS_LISTED: Final = 20
 SIGNATURE = "\n\n---\n_Written by Fettle: deterministic code decides, models advise._"
 
 
@@ -17,7 +20,7 @@ def pull_body(state: State, summary: str) -> str:
     parts = [f"Closes #{state.issue.number}."]
     if change:
         parts.append(
-            f"{counted(len(change.files), 'file')}, +{change.added_lines} −{change.removed_lines} lines, "  # noqa: RUF001 - a real minus sign, shown to people
+            f"{counted(change.size, 'file')}, +{change.added_lines} −{change.removed_lines} lines, "  # noqa: RUF001 - a real minus sign, shown to people
             f"work of agent `{state.backend or 'unknown'}`."
         )
     if summary.strip():
@@ -26,7 +29,9 @@ def pull_body(state: State, summary: str) -> str:
     if state.accepted:
         parts.append("By hand:\n\n" + "\n".join(f"- {each.sentence()}" for each in state.accepted[-20:]))
     if change and change.warnings:
-        listed = "\n".join(f"- `{w.path}:{w.line}` {w.rule}" for w in change.warnings[:20])
+        listed = "\n".join(f"- `{w.path}:{w.line}` {w.rule}" for w in change.warnings[:_WARNINGS_LISTED])
+        if len(change.warnings) > _WARNINGS_LISTED:
+            listed += f"\n- and more than these {_WARNINGS_LISTED}"
         parts.append(f"Patterns worth a look:\n\n{listed}")
     return "\n\n".join(parts) + SIGNATURE
 
@@ -70,7 +75,7 @@ def learning(state: State, ending: Ending) -> tuple[str, str] | None:
         "safety": "safety_blocked",
     }
     if ending.phase is Phase.DONE and state.change:
-        files = ", ".join(state.change.files[:5])
+        files = ", ".join(state.change.paths[:5])
         return "success", f"'{state.title}' was solved in {files}"
     if ending.phase is Phase.FAILED:
         return kinds.get(ending.failure_class, "agent_failure"), f"'{state.title}': {ending.reason}"

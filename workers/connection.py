@@ -46,8 +46,14 @@ def configured() -> envconfig.ClientConnectConfig:
     """Temporal's standard client configuration: environment, then the profile of the TOML file.
 
     Raises:
-        errors.ConfigurationError: the file cannot be read, or the profile that is asked for is not in it.
+        errors.ConfigurationError: the file is not there or cannot be read, or the profile that is asked for is not
+            in it.
     """
+    named = os.environ.get("TEMPORAL_CONFIG_FILE")
+    if named and not Path(named).exists():  # Temporal's own loader takes it for an empty one: another server would do
+        raise errors.ConfigurationError(
+            f"TEMPORAL_CONFIG_FILE names {named}, and there is no such file: correct the path, or unset it"
+        )
     try:
         return envconfig.ClientConfig.load_client_connect_config()
     except Exception as broken:  # the bridge raises its own type and plain RuntimeError alike

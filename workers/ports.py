@@ -25,12 +25,9 @@ class PortInUse(errors.FettleError):
 
     exit_code = 3
 
-    def __init__(self, name: str, port: int) -> None:
-        flag = FLAGS[name]
-        super().__init__(
-            f"port {port}, meant for {name}, is in use by another program: end that program, name another port with "
-            f"{flag}, or let free ones be chosen with --ports auto"
-        )
+    def __init__(self, name: str, port: int, ways_out: str = "") -> None:
+        ways_out = ways_out or f"name another port with {FLAGS[name]}, or let free ones be chosen with --ports auto"
+        super().__init__(f"port {port}, meant for {name}, is in use by another program: end that program, {ways_out}")
         self.name = name
         self.port = port
 
@@ -95,7 +92,7 @@ def choose(
         explicit: by name of the port; None means not given.
         last: what `recorded` found.
         automatic: take a free port instead of refusing one that is in use, or of the default.
-        needed: the ports that will be listened on; the others are chosen but not checked.
+        needed: the ports that will be listened on; the others are neither checked nor kept apart.
         free: whether a port can be listened on.
 
     Raises:
@@ -103,11 +100,15 @@ def choose(
         errors.ConfigurationError: two names were given the same port.
     """
     chosen: dict[str, int] = {}
+    unused: dict[str, int] = {}
     for name in FLAGS:
         given = explicit.get(name)
         fallback = getattr(last, name) if last else None if automatic else Ports.model_fields[name].default
         port = given if given is not None else fallback
-        usable = port is not None and port not in chosen.values() and (name not in needed or free(port))
+        if name not in needed:
+            unused[name] = port or Ports.model_fields[name].default
+            continue
+        usable = port is not None and port not in chosen.values() and free(port)
         if not usable and automatic and given is None:
             port = _any_free(set(chosen.values()), free)
         elif port is not None and port in chosen.values():
@@ -118,7 +119,7 @@ def choose(
         elif not usable:
             raise PortInUse(name, port or 0)
         chosen[name] = port or 0
-    return Ports.model_validate(chosen)
+    return Ports.model_validate({**unused, **chosen})
 
 
 def _any_free(taken: set[int], free: Callable[[int], bool]) -> int:

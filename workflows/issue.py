@@ -248,11 +248,11 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
         """The queue is told within milliseconds, as one event; a call that fails is made durably."""
         state = self._state
         request = merge_queue.BuildCandidate(entry=outcomes.queue_entry(state), branch=state.base_branch)
-        words = f"queue {state.base_branch}"
+        summary = f"queue {state.base_branch}"
         if state.generation >= 4:
             try:
                 await workflow.execute_local_activity_method(
-                    AdmissionActivities.request_merge, request, summary=words, **options.AT_ONCE
+                    AdmissionActivities.request_merge, request, summary=summary, **options.AT_ONCE
                 )
             except exceptions.FailureError as failed:
                 if exceptions.is_cancelled_exception(failed):
@@ -260,7 +260,7 @@ class IssueWorkflow(OpeningSteps, JudgingSteps):
             else:
                 return
         await workflow.execute_activity_method(
-            AdmissionActivities.request_merge, request, summary=words, **options.FORGE
+            AdmissionActivities.request_merge, request, summary=summary, **options.FORGE
         )
 
     async def _leave_queue(self) -> None:

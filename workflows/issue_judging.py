@@ -57,7 +57,12 @@ class JudgingSteps(IssueMessages):
         assert change is not None
         if state.judge == "none":
             change.review = review.by_rules(
-                change.head_sha, change.files, change.added_lines, change.removed_lines, change.warnings
+                change.head_sha,
+                change.paths,
+                change.added_lines,
+                change.removed_lines,
+                change.warnings,
+                file_count=change.size,
             )
             return
         found = await workflow.execute_activity_method(

@@ -53,7 +53,6 @@ class MergeQueueWorkflow:
                 continue
             ended = await self._work(entry)
             self._state.finish(entry.run, ended)
-            self._state.merged += ended.end is End.MERGED
             await self._tell(entry.run, ended)
 
     def _due(self) -> bool:

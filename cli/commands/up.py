@@ -10,10 +10,18 @@ def up(
     state: Annotated[
         Path | None, typer.Option(help="State directory. Default: FETTLE_STATE_DIR, else the user's state folder.")
     ] = None,
-    temporal_port: Annotated[int | None, typer.Option(help="Port of the Temporal server. Default: 7233.")] = None,
-    ui_port: Annotated[int | None, typer.Option(help="Port of the Temporal UI. Default: 8233.")] = None,
-    web_port: Annotated[int | None, typer.Option(help="Port of the webhook intake. Default: 8090.")] = None,
-    forge_port: Annotated[int | None, typer.Option(help="Port of the embedded forge. Default: 8080.")] = None,
+    temporal_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the Temporal server. Default: 7233.")
+    ] = None,
+    ui_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the Temporal UI. Default: 8233.")
+    ] = None,
+    web_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the webhook intake. Default: 8090.")
+    ] = None,
+    forge_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the embedded forge. Default: 8080.")
+    ] = None,
     ports: Annotated[
         Literal["fixed", "auto"], typer.Option(help="auto: take free ports instead of refusing ones in use.")
     ] = "fixed",

@@ -33,6 +33,9 @@ _HISTORICAL_FAULTS: Final = (
 """Blemishes of old commits that many good repositories carry. They are accepted from the forge, never from an agent."""
 _FORGE_FSCK: Final = tuple(f"fetch.fsck.{fault}=ignore" for fault in _HISTORICAL_FAULTS)
 _CONFIG: Final = (("uploadpack.allowAnySHA1InWant", "true"), ("gc.auto", "0"))
+_MOST_PACKS: Final = 50
+_MOST_LOOSE: Final = 27
+"""Of one folder of 256: git's own measure for a repository that should be packed."""
 _NO_REPOSITORY: Final = ("not found", "does not exist", "does not appear to be a git repository")
 _LOCK_POLL_SECONDS: Final = 0.05
 _LOCK_WAIT_SECONDS: Final = 900.0
@@ -101,6 +104,8 @@ class Mirror:
                 config=_FORGE_FSCK,
                 timeout_seconds=timeout_seconds,
             )
+            if await asyncio.to_thread(self._untidy):
+                await self._tidy()
 
     async def branch(self, name: str) -> str:
         """Tip of a branch as of the last fetch; empty when the forge has none of that name."""
@@ -213,12 +218,16 @@ class Mirror:
             )
         return sha
 
-    async def tidy(self) -> None:
-        """Pack what fetches and imports left, without dropping anything: clones borrow these objects."""
-        async with self._locked():
-            await self.git.run(
-                *("gc", "--quiet", "--no-prune"), at=self.place, config=("gc.reflogExpire=never",), timeout_seconds=3600
-            )
+    async def _tidy(self) -> None:
+        """Pack what fetches and imports have left, once it is much. Nothing is dropped, also what no ref names: clones
+        borrow these objects. A mirror that cannot be packed now is packed another time."""
+        await self.git.run("repack", "-d", "--geometric=2", "--quiet", at=self.place, check=False, timeout_seconds=600)
+
+    def _untidy(self) -> bool:
+        """Whether there are so many packs and loose objects that every look for an object takes longer."""
+        packs = sum(1 for _ in (self.objects / "pack").glob("*.pack"))
+        loose = sum(1 for _ in (self.objects / "17").glob("*"))  # one of 256 folders stands for all
+        return packs > _MOST_PACKS or loose > _MOST_LOOSE
 
     async def _take_over(self, sha: str, *args: str, at: runner.Place) -> None:
         """One step of an import: everything it reads is the agent's or ours, so a refusal is about the work."""

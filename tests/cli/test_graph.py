@@ -42,6 +42,15 @@ def test_the_first_index_reads_and_the_second_has_nothing_to_read(tmp_path: Path
     assert "definitions  13 in " in again.out
 
 
+def test_contents_that_the_clone_lacks_are_not_told_as_read(tmp_path: Path) -> None:
+    shop.build(tmp_path / "whole.git")
+    lab.git(tmp_path / "whole.git", "config", "uploadpack.allowFilter", "true")
+    url = (tmp_path / "whole.git").as_uri()
+    lab.git(tmp_path, "clone", "--quiet", "--bare", "--filter=blob:none", url, "part")
+    found = _ask(str(tmp_path / "part"), "index", "--json").json
+    assert (found["read"], found["absent"]) == (0, 7)
+
+
 def test_the_store_may_be_kept_elsewhere(tmp_path: Path) -> None:
     shop.build(tmp_path / "repo")
     _ask(str(tmp_path / "repo"), "index", "--store", str(tmp_path / "kept"))

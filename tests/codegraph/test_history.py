@@ -117,14 +117,14 @@ def test_a_renamed_tree_keeps_the_past_of_its_files(tmp_path: pathlib.Path) -> N
     commits = _load(tmp_path).commits
     assert commits[2].paths == ("old/d3/f3.py",)  # what came after it has nothing in common with it
     assert set(commits[3].paths) == {f"new/deep/d{n % 7}/f{n}.py" for n in range(200) if n != 3} | {"old/d3/f3.py"}
-    assert [one.huge for one in commits] == [False, True, False, True]
+    assert [one.size for one in commits] == [1, 201, 1, 200]
 
 
 def test_commits_of_very_many_files_are_known_by_their_size(tmp_path: pathlib.Path) -> None:
     lab.make(tmp_path, _line({b"f%d" % n: b"" for n in range(700)}, {b"g%d" % n: b"" for n in range(30)}))
     small, large = _load(tmp_path).commits
-    assert (large.size, large.huge, len(large.paths)) == (700, True, 500)
-    assert (small.size, small.huge) == (30, False)
+    assert (large.size, len(large.paths)) == (700, 500)
+    assert small.size == 30
 
 
 def test_messages_of_any_bytes_are_text_of_bounded_length(tmp_path: pathlib.Path) -> None:

@@ -14,8 +14,9 @@ import pytest
 from pydantic import BaseModel
 
 from devforge import ci
-from domain import wire
+from domain import run, wire
 from domain.policy import RepositoryPolicy, RetryBudgets
+from integrations.agent import registry
 from tests.docs import grammar, pages
 from workers import settings, settings_sources
 
@@ -52,6 +53,18 @@ def test_images_are_pictures_of_a_decent_size_with_words(page: Path) -> None:
         assert data.startswith(_PNG)
         assert len(data) < 300_000, f"{target} has {len(data)} bytes"
         assert len(words) > 15, f"{target} needs words for those who do not see it"
+
+
+def test_the_table_of_search_attributes_has_every_value_that_a_run_can_show() -> None:
+    text = (pages.ROOT / "docs" / "temporal-ui.md").read_text(encoding="utf-8")
+    rows = {
+        name: set(re.findall(r"`([\w-]+)`", words))
+        for name, words in re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.M)
+    }
+    never = {run.HoldKind.CIRCUIT_BREAKER, run.Phase.VERIFYING_RECOVERY}
+    assert set(run.HoldKind) - never <= rows[wire.SA_HOLD]
+    assert set(run.Phase) - never == rows[wire.SA_PHASE]
+    assert set(registry.BACKENDS) == rows[wire.SA_AGENT]
 
 
 def test_generated_parts_are_current() -> None:

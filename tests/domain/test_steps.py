@@ -90,9 +90,13 @@ def test_an_ending_only_closes_and_a_closed_run_stops() -> None:
 
 
 def test_merging_is_allowed_for_exactly_the_judged_head() -> None:
-    state = published(mode=ApprovalMode.FULL_AUTO)
+    state = published(mode=ApprovalMode.FULL_AUTO, merge=run.MergeState(requested=True))
     assert steps.may_merge(state, HEAD) == ""
     assert "the head is" in steps.may_merge(state, "9d04e77" + "0" * 33)
+
+
+def test_a_run_that_has_not_lined_up_clears_nothing() -> None:
+    assert "has not lined up" in steps.may_merge(published(mode=ApprovalMode.FULL_AUTO), HEAD)
 
 
 def test_a_hold_refuses_a_merge_that_was_ready() -> None:

@@ -73,7 +73,6 @@ def test_apply_moves_the_checked_out_branch(tmp_path: Path, git: Git) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_verify_command_that_fails_ends_the_run_unmerged_and_says_why(tmp_path: Path, git: Git) -> None:
     done = _run(tmp_path, "--verify", "false", "--json")
     assert done.returncode == 1

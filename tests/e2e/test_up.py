@@ -109,6 +109,25 @@ def test_port_in_use_is_refused_with_its_flag(tmp_path: Path, flag: str) -> None
     assert refused.stderr.count("\n") == 1
 
 
+def test_port_in_use_is_refused_with_the_flag_of_the_forge_alone(tmp_path: Path) -> None:
+    with socket.create_server((ports.HOST, 0)) as taken:
+        port = str(taken.getsockname()[1])
+        refused = command.fettle("devforge", "--state", str(tmp_path), "--port", port)
+    assert refused.returncode == 3
+    assert port in refused.stderr
+    assert "with --port\n" in refused.stderr
+    assert "--ports" not in refused.stderr
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "65536"])
+@pytest.mark.parametrize("arguments", [("up", "--web-port"), ("devforge", "--port")], ids=" ".join)
+def test_what_is_no_port_is_a_usage_error(tmp_path: Path, arguments: tuple[str, ...], port: str) -> None:
+    refused = command.fettle(*arguments, port, "--state", str(tmp_path))
+    assert refused.returncode == 2
+    assert arguments[1] in refused.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_unreachable_cluster_is_refused_and_no_server_is_started(tmp_path: Path) -> None:
     refused = command.fettle("up", "--state", str(tmp_path), "--ports", "auto", TEMPORAL_ADDRESS="127.0.0.1:1")
     assert refused.returncode == 3

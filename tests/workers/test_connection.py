@@ -129,3 +129,14 @@ def test_client_of_a_command_never_writes_to_stdout_when_its_server_goes_away(tm
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=55)
     assert done.stdout == "failed RPCError\n", done.stderr
+
+
+def test_a_configuration_file_that_is_named_and_missing_is_refused_and_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = tmp_path / "temporal.toml"
+    monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(missing))
+    with pytest.raises(errors.ConfigurationError, match=r"temporal\.toml.*no such file"):
+        connection.is_cluster_configured()
+    missing.write_text('[profile.default]\naddress = "127.0.0.1:1"\n')
+    assert connection.is_cluster_configured()

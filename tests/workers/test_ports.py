@@ -70,3 +70,8 @@ def test_chosen_ports_are_found_again(tmp_path: Path) -> None:
 def test_unreadable_record_counts_as_none(tmp_path: Path) -> None:
     (tmp_path / ports.FILE).write_text('{"temporal": "no"')
     assert ports.recorded(tmp_path) is None
+
+
+def test_a_port_may_be_the_default_of_what_does_not_listen() -> None:
+    chosen = ports.choose({"forge": 7233}, None, needed=frozenset({"forge"}), free=lambda _: True)
+    assert chosen.forge == 7233

@@ -1,12 +1,13 @@
 """A real dev server with the real workflows on versioned workers, and the fake world behind their activities."""
 
 import asyncio
+import functools
 import itertools
 import json
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -60,6 +61,18 @@ class Installation:
     temporal: client.Client
     outside: fake.Outside
     hosts: dict[str, worker.Worker]
+    control: AsyncExitStack
+    make_control: Callable[[], worker.Worker] | None
+
+    @asynccontextmanager
+    async def without_control(self) -> AsyncIterator[None]:
+        """No control worker polls meanwhile: what arrives is taken up in one workflow task."""
+        assert self.make_control is not None
+        await self.control.aclose()
+        try:
+            yield
+        finally:
+            await self.control.enter_async_context(self.make_control())
 
     def world(self, name: str = "") -> World:
         """A repository that no other test has."""
@@ -96,6 +109,7 @@ async def installed(
     outside = fake.Outside([Host(name) for name in hosts])
     async with AsyncExitStack() as stack:
         running = {}
+        held, make_control = AsyncExitStack(), None
         for host in outside.hosts.values():
             queue = refs.host_queue(host.host_id)
             running[host.host_id] = _unversioned(temporal, queue, agent_hosts.HostActivities(outside, host))
@@ -108,9 +122,11 @@ async def installed(
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             store = await open_store(f"sqlite:///{folder}/fettle.db")
             stack.push_async_callback(store.aclose)
-            await stack.enter_async_context(_control(temporal, outside, store))
+            make_control = functools.partial(_control, temporal, outside, store)
+            held = await stack.enter_async_context(AsyncExitStack())
+            await held.enter_async_context(make_control())
             await _make_current(temporal)
-        yield Installation(temporal, outside, running)
+        yield Installation(temporal, outside, running, held, make_control)
 
 
 VERSION: Final = common.WorkerDeploymentVersion(deployment_name=wire.DEPLOYMENT, build_id=BUILD)

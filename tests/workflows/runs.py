@@ -1,6 +1,7 @@
 """One issue's run as people, webhooks and operators see it, from outside."""
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,11 +9,16 @@ from typing import Any, TypeVar
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
-from temporalio import client, exceptions
+from temporalio import client, exceptions, service
 from temporalio.api.activity.v1 import ActivityOptions
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
-from temporalio.api.workflowservice.v1 import ResetActivityRequest, UpdateActivityOptionsRequest
+from temporalio.api.update.v1 import UpdateRef
+from temporalio.api.workflowservice.v1 import (
+    PollWorkflowExecutionUpdateRequest,
+    ResetActivityRequest,
+    UpdateActivityOptionsRequest,
+)
 
 from domain import fleet, implement, refs, run, wire
 from tests.workflows.world import World
@@ -50,6 +56,25 @@ class Run:
     async def update(self, name: str, message: Any, update_id: str | None = None) -> run.State:
         state: run.State = await self.handle.execute_update(name, message, id=update_id, result_type=run.State)
         return state
+
+    async def admitted_update(self, name: str, message: Any, result: type[T]) -> "asyncio.Task[T]":
+        """Send an update that the server keeps for a worker to come, and wait until it is kept."""
+        own = str(uuid.uuid4())
+        asked = asyncio.create_task(self.handle.execute_update(name, message, id=own, result_type=result))
+        ref = UpdateRef(workflow_execution=WorkflowExecution(workflow_id=self.handle.id), update_id=own)
+        poll = PollWorkflowExecutionUpdateRequest(namespace=self.temporal.namespace, update_ref=ref)
+
+        async def known() -> bool:
+            try:
+                await self.temporal.workflow_service.poll_workflow_execution_update(poll)
+            except service.RPCError as error:
+                if error.status is not service.RPCStatusCode.NOT_FOUND:
+                    raise
+                return False
+            return True
+
+        await eventually(known)
+        return asked
 
     async def approve(self, head_sha: str = "", *, by: str = "ann", update_id: str | None = None) -> run.State:
         decision = run.Decision(by=by, head_sha=head_sha)

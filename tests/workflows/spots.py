@@ -36,9 +36,9 @@ SPOTS: Final = {
     "publish": Spot(run.Phase.PUBLISHING, wire.POST_REVIEW, stop=wire.PUBLISH_PULL_REQUEST),
     "review": Spot(run.Phase.REVIEWING, wire.POLL_CHECKS, stop=wire.POST_REVIEW),
     "ci": Spot(run.Phase.AWAITING_CI, wire.MARK_READY, waits=wire.POLL_CHECKS, ci=PENDING),
-    "ready": Spot(run.Phase.AWAITING_CI, wire.BUILD_CANDIDATE, stop=wire.MARK_READY),
+    "ready": Spot(run.Phase.AWAITING_CI, wire.REQUEST_MERGE, stop=wire.MARK_READY),
     "approval": Spot(
-        run.Phase.AWAITING_APPROVAL, wire.BUILD_CANDIDATE, waits=wire.WATCH_GATE, mode=ApprovalMode.REVIEW_MERGE
+        run.Phase.AWAITING_APPROVAL, wire.REQUEST_MERGE, waits=wire.WATCH_GATE, mode=ApprovalMode.REVIEW_MERGE
     ),
     "queue": Spot(run.Phase.QUEUED, wire.MERGE_CANDIDATE, stop=wire.BUILD_CANDIDATE),
 }

@@ -106,7 +106,8 @@ async def test_an_approval_while_held_counts_after_the_release(fettle: Installat
     await started.hold("looking")
     approved = await started.approve(head)
     assert approved.hold.kind is run.HoldKind.USER
-    assert world.count(wire.BUILD_CANDIDATE) == 0
+    await started.quiet()
+    assert world.count(wire.REQUEST_MERGE) == 0
     await started.release()
     assert (await started.ended()).phase is run.Phase.DONE
 

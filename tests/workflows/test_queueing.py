@@ -185,3 +185,34 @@ async def test_a_queue_that_cannot_be_told_at_once_is_told_durably(fettle: Insta
     await started.ended()
     assert world.count(wire.REQUEST_MERGE) == 3
     assert world.effect_counts()["merged"] == 1
+
+
+async def test_an_answer_of_the_queue_that_was_lost_counts_one_merge(fettle: Installation, world: World) -> None:
+    """The run asks again after it was lined up: its entry is found merged."""
+    world.after[wire.REQUEST_MERGE] = deque([errors.ForgeUnavailable("lost"), errors.ForgeUnavailable("lost again")])
+    started = await fettle.start(world.issue(1))
+    await started.ended()
+    queue_id = refs.merge_queue_workflow_id(world.repo, "main")
+    await started.quiet(queue_id)
+    queue = fettle.temporal.get_workflow_handle(queue_id)
+    state: merge_queue.State = await queue.query(wire.SNAPSHOT, result_type=merge_queue.State)
+    assert (world.count(wire.REQUEST_MERGE), world.effect_counts()["merged"], state.merged) == (3, 1, 1)
+
+
+async def test_a_question_of_the_queue_that_comes_with_the_approval_is_too_early(
+    fettle: Installation, world: World
+) -> None:
+    """The worker dies while it lines the run up, so that the approval is taken up again, together with the question of
+    a queue that was reached: what the run has not written it has not asked for."""
+    world.mode = ApprovalMode.REVIEW_MERGE
+    started = await fettle.start(world.issue(1))
+    head = await started.at_gate()
+    question = merge_queue.ClearanceQuestion(run=started.handle.id, head_sha=head)
+    async with fettle.without_control():
+        await started.handle.signal(wire.SIGNAL_APPROVE, {"by": "ann", "head_sha": head})
+        asked = await started.admitted_update(wire.CLEAR_MERGE, question, merge_queue.Clearance)
+    clearance = await asked
+    assert not clearance.granted
+    assert "has not lined up" in clearance.reason
+    assert (await started.ended()).phase is run.Phase.DONE
+    assert world.effect_counts()["merged"] == 1

@@ -1,4 +1,5 @@
 import asyncio
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -85,14 +86,35 @@ async def test_push_that_the_forge_rejects_is_an_error_with_its_words(lab: Lab, 
         await lab.source.push(remote, branch=BRANCH, sha=lab.first, expected="")
 
 
-async def test_tidy_keeps_what_no_ref_names(lab: Lab, remote: mirror.Remote) -> None:
+async def test_many_packs_become_few_and_nothing_is_lost_that_no_ref_names(lab: Lab, remote: mirror.Remote) -> None:
     """A run's clone borrows commits that a forced push has made unreachable."""
     lost = lab.push({"x.txt": "x\n"}, branch="topic")
     await lab.source.fetch(remote)
     git(lab.person, "push", "--quiet", "origin", ":topic")
+    packs = lab.source.objects / "pack"
+    for number in range(60):
+        blob = git(lab.source.path, "hash-object", "-w", "--stdin", stdin=f"{number}\n".encode())
+        git(lab.source.path, "pack-objects", "--quiet", str(packs / "pack"), stdin=f"{blob}\n".encode())
+        (lab.source.objects / blob[:2] / blob[2:]).unlink()
     await lab.source.fetch(remote)
-    await lab.source.tidy()
+    assert len(list(packs.glob("*.pack"))) < 10
     assert git(lab.source.path, "cat-file", "-t", lost) == "commit"
+    assert git(lab.source.path, "cat-file", "-p", blob) == "59"
+
+
+async def test_many_loose_objects_are_packed(lab: Lab, remote: mirror.Remote) -> None:
+    await lab.source.fetch(remote)
+    paths = []
+    for number in range(20_000):
+        content = f"{number}\n".encode()
+        blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        if blob.startswith("17"):
+            paths.append(git(lab.source.path, "hash-object", "-w", "--stdin", stdin=content))
+        if len(paths) == 30:
+            break
+    await lab.source.fetch(remote)
+    assert list((lab.source.objects / "17").glob("*")) == []
+    assert git(lab.source.path, "cat-file", "-t", paths[0]) == "blob"
 
 
 async def test_blemished_old_history_is_fetched(lab: Lab, remote: mirror.Remote) -> None:
