@@ -7,7 +7,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ from integrations.git import clones, mirror, names
 _RETRY_AFTER: Final = timedelta(seconds=2)
 _TRIES_ELSEWHERE: Final = 5
 """Claims that a host which does not suit turns away, so that another one can take the run; after them it is the only
-one. The claim's own retries count them."""
+one, unless another one says that it suits. The claim's own retries count them."""
 
 _TIDY_SECONDS: Final = 30.0
 
@@ -57,6 +57,10 @@ def host_id(state: Path) -> str:
 def disk_id(state: Path) -> str:
     """Names the state directory itself, whatever the host is called."""
     return _kept(state / "disk-id", secrets.token_hex(8))
+
+
+async def _nobody() -> Sequence[host_report.Report]:
+    return ()
 
 
 def _kept(place: Path, value: str) -> str:
@@ -89,6 +93,7 @@ class HostActivities:
         why_no_agents: Why this host starts none at all, such as a sandbox that does not hold; empty: it starts those
             of `backend_versions`.
         level: What confines agents here, a name of `sandbox.levels`.
+        others: What the hosts of the installation say of themselves; asked when this one does not suit a run.
     """
 
     mirrors: mirror.Mirrors
@@ -101,6 +106,7 @@ class HostActivities:
     hooks: HookRunner | None = None
     why_no_agents: str = ""
     level: str = "none"
+    others: Callable[[], Awaitable[Sequence[host_report.Report]]] = _nobody
 
     @activity.defn(name=wire.CLAIM_HOST)
     async def claim_host(self, request: work.ClaimHost) -> work.HostLease:
@@ -118,7 +124,7 @@ class HostActivities:
             )
         held = request.run in await asyncio.to_thread(self._read)
         if not held:
-            self._send_elsewhere(request, own_id)
+            await self._send_elsewhere(request, own_id)
         if not held and not await asyncio.to_thread(self._lease, request):
             await self._prune()
             if not await asyncio.to_thread(self._lease, request):
@@ -153,8 +159,23 @@ class HostActivities:
             for run, lease in self._read().items()
         )
 
-    def _send_elsewhere(self, request: work.ClaimHost, own_id: str) -> None:
-        early = activity.info().attempt <= _TRIES_ELSEWHERE
+    async def _suits_another(self, request: work.ClaimHost, own_id: str) -> bool:
+        """Whether a host that lives could take the run when it has a slot: then the run waits, however long that one
+        is full."""
+        return any(
+            other.host != own_id
+            and other.could_take(request.backend, datetime.now(UTC))
+            and workflow_policy.confined_enough(other.sandbox, request.least_sandbox)
+            for other in await self.others()
+        )
+
+    async def _send_elsewhere(self, request: work.ClaimHost, own_id: str) -> None:
+        suits = request.backend in self.backend_versions and workflow_policy.confined_enough(
+            self.level, request.least_sandbox
+        )
+        early = activity.info().attempt <= _TRIES_ELSEWHERE or (
+            not suits and await self._suits_another(request, own_id)
+        )
         if request.backend not in self.backend_versions:
             found = ", ".join(sorted(self.backend_versions)) or "none"
             cure = f"install {request.backend} on a host, or choose another agent in the repository's policy"

@@ -133,7 +133,7 @@ class PathLeaseActivities:
         return _Ground(base, {run: head for run, head in heads.items() if head})
 
     async def _fetched(self, repo: refs.Repository) -> None:
-        """A fetch is waited for, and never cut short: git would leave the half of a pack in the mirror for good, and
+        """A fetch is waited for, and never cut short: git would leave the half of a pack in the mirror for hours, and
         load it again for the next question. It goes on, and the next question finds what it brought."""
         if (fetch := self._fetches.get(repo)) is None:
             fetch = self._fetches[repo] = asyncio.create_task(self._fetch(repo))

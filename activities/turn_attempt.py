@@ -62,8 +62,9 @@ class Attempt:
         self._resumed_after_loss = False
         self._moved = False
         self._unfinished = (progress.tool,) if progress.tool else ()
+        since = activity.info().scheduled_time
         keeper = (
-            turn_checkpoint.Keeper(host.checkpoints, backend, request, self._room.home, worktree)
+            turn_checkpoint.Keeper(host.checkpoints, backend, request, self._room.home, worktree, since)
             if host.checkpoints
             else None
         )
@@ -129,6 +130,7 @@ class Attempt:
         if missing and not self._moved and not self._backend.new_session().id:
             # This CLI names its conversations itself: the first line of the new one will say how.
             self._progress.session = session.model_copy(update={"id": ""})
+            fence.begin_anew()
         return interrupted
 
     def _as_named_here(self, record: turn_fence.Record, asked: agent.Session) -> agent.Session:
@@ -148,6 +150,7 @@ class Attempt:
         if resume and corrected is False:
             fresh = {"id": self._backend.new_session().id, "archive": None}
             self._progress.session = self._progress.session.model_copy(update=fresh)
+            fence.begin_anew()
             return await self._run(fence, log, resume=False, interrupted=True)
         return verdict, ended
 

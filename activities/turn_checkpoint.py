@@ -108,10 +108,11 @@ class Checkpoints:
         """What the names of this host's archives of a turn begin with."""
         return f"session-turn-{turn}/{self.host}@"
 
-    async def overtaken(self, run: str, turn: int) -> bool:
-        """Whether another host has made a checkpoint of a later turn."""
+    async def overtaken(self, run: str, turn: int, since: datetime) -> bool:
+        """Whether another host has made a checkpoint of a later turn. One from before `since`, when the turn was asked
+        for, is of a run that has ended: the same issue's next one counts its turns from 1 again."""
         note = await self._read(run)
-        return note is not None and note.host != self.host and note.turn > turn
+        return note is not None and note.host != self.host and note.turn > turn and note.at > since
 
     async def _read(self, run: str) -> Note | None:
         with suppress(FileNotFoundError, ValidationError):
@@ -120,12 +121,23 @@ class Checkpoints:
 
 
 class Keeper:
-    """The checkpoints of one turn on this host."""
+    """The checkpoints of one turn on this host.
+
+    Args:
+        since: When the turn was asked for.
+    """
 
     def __init__(
-        self, checkpoints: Checkpoints, backend: port.AgentBackend, request: agent.TurnRequest, home: Path, cwd: Path
+        self,
+        checkpoints: Checkpoints,
+        backend: port.AgentBackend,
+        request: agent.TurnRequest,
+        home: Path,
+        cwd: Path,
+        since: datetime,
     ) -> None:
         self._checkpoints = checkpoints
+        self._since = since
         self._backend = backend
         self._request = request
         self.run = request.run
@@ -161,7 +173,7 @@ class Keeper:
         kept = turn_wip.Kept()
         if self._checkpoints.work is not None:
             kept = await self._checkpoints.work.save(run, turn, seconds=seconds)
-        if await self._checkpoints.overtaken(run, turn):
+        if await self._checkpoints.overtaken(run, turn, self._since):
             raise errors.LeaseLost(
                 f"turn {turn} of {run} is this host's, another host is at a later one: nothing is kept of it"
             )

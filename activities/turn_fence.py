@@ -24,6 +24,8 @@ _WAIT_SECONDS: Final = 25.0
 _SWEEP_SECONDS: Final = 12.0
 """What a launcher may take after the grace; killing it earlier would leave the orphans it has not found yet."""
 _POLL_SECONDS: Final = 0.1
+COUNTS: Final = ("input_tokens", "cached_tokens", "output_tokens")
+"""The fields of a `Usage`."""
 
 
 class Record(BaseModel):
@@ -88,6 +90,19 @@ class Fence:
     def is_new(self) -> bool:
         """Whether this host has run nothing of the session yet."""
         return not self.record.round
+
+    def begin_anew(self) -> None:
+        """The turn goes on in another conversation, whose CLI counts from nothing: totals are a conversation's. What
+        the turn has spent in the old one stays the turn's, as a number below nothing that it began at."""
+        record = self.record
+        if record.cost is not None:
+            record.cost_before_round = (record.cost_before_round or 0.0) - record.cost
+        if record.usage is not None:
+            before = record.usage_before_round or agent.Usage()
+            record.usage_before_round = agent.Usage(
+                **{name: (getattr(before, name) or 0) - (getattr(record.usage, name) or 0) for name in COUNTS}
+            )
+        record.cost = record.usage = None
 
     def adopt(self, progress: agent.Progress) -> None:
         """Go on counting where another host was."""

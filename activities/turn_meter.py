@@ -5,8 +5,6 @@ from typing import Protocol
 from activities import turn_fence
 from domain import agent
 
-_COUNTS = ("input_tokens", "cached_tokens", "output_tokens")
-
 
 class Counted(Protocol):
     """An event, or the verdict on all of them."""
@@ -47,14 +45,14 @@ def cost_between(before: float | None, now: float | None) -> float | None:
 def usage_between(before: agent.Usage | None, now: agent.Usage | None) -> agent.Usage | None:
     if now is None:
         return None
-    pairs = {name: (getattr(before, name) if before else None, getattr(now, name)) for name in _COUNTS}
+    pairs = {name: (getattr(before, name) if before else None, getattr(now, name)) for name in turn_fence.COUNTS}
     return agent.Usage(
         **{name: None if new is None else max(0, new - (old or 0)) for name, (old, new) in pairs.items()}
     )
 
 
 def _sum(one: agent.Usage | None, other: agent.Usage) -> agent.Usage:
-    pairs = {name: (getattr(one, name) if one else None, getattr(other, name)) for name in _COUNTS}
+    pairs = {name: (getattr(one, name) if one else None, getattr(other, name)) for name in turn_fence.COUNTS}
     return agent.Usage(
         **{name: None if a is None and b is None else (a or 0) + (b or 0) for name, (a, b) in pairs.items()}
     )

@@ -33,7 +33,7 @@ async def logs(client: Client, run: str, *, turn: int | None, follow: bool, raw:
     if as_json:
         render.emit_json(_events(artifacts, issue, backend, first))
         return
-    show = _Show(transcript.parser(backend), raw=raw)
+    show = _Show(backend, raw=raw)
     if follow:
         await _follow(client, issue, artifacts, first, show, only_one=turn is not None)
     else:
@@ -47,8 +47,12 @@ async def _follow(
     loop = asyncio.get_running_loop()
     aside = milestones.Milestones(client, issue)
     tap, ask_at, ended = transcript.Tap(artifacts / transcript.key(issue, turn)), loop.time(), False
+    known = 0
     while True:
         later = transcript.after(artifacts, issue, turn)
+        if known != turn and (artifacts / transcript.key(issue, turn)).exists():
+            known = turn
+            show.read_as(await _backend(client, issue))  # each turn may be another agent's
         show.lines(tap.read(rest=bool(later) or ended))
         if later and only_one:
             return
@@ -75,7 +79,9 @@ async def _backend(client: Client, issue: refs.Issue) -> str:
         state = await runs.query(client, issue)
     except runs.NotAnswered:
         return ""
-    return state.session.backend if state.session else state.backend
+    found = await runs.query_round(client, issue)  # who takes a turn is the pool's to say: the round knows it first
+    session = (found.session if found else None) or state.session
+    return session.backend if session else state.backend
 
 
 def _events(artifacts: Path, issue: refs.Issue, backend: str, turn: int) -> list[dict[str, Any]]:
@@ -85,9 +91,14 @@ def _events(artifacts: Path, issue: refs.Issue, backend: str, turn: int) -> list
 
 
 class _Show:
-    def __init__(self, parse: transcript.Parser, *, raw: bool) -> None:
-        self._parse = parse
+    def __init__(self, backend: str, *, raw: bool) -> None:
+        self._parse = transcript.parser(backend)
         self._raw = raw
+
+    def read_as(self, backend: str) -> None:
+        """What comes next is that agent's; empty: nobody knows, and it is shown as before."""
+        if backend:
+            self._parse = transcript.parser(backend)
 
     def lines(self, found: Iterator[bytes]) -> None:
         for line in found:

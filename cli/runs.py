@@ -14,7 +14,7 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from cli import failures
-from domain import refs, wire
+from domain import implement, refs, wire
 from domain.run import State
 
 QUERY_TIMEOUT: Final = timedelta(seconds=5)
@@ -45,6 +45,18 @@ async def query(
         raise NotAnswered(f"{issue} did not answer ({failed}): see fettle worker list") from failed
     except RPCError as failed:
         raise _translated(failed, issue) from failed
+    return state
+
+
+async def query_round(client: Client, issue: refs.Issue) -> implement.State | None:
+    """The snapshot of the run's newest round; None where it has none, or no worker answers."""
+    handle = client.get_workflow_handle(refs.round_id(issue.workflow_id))
+    try:
+        state: implement.State = await handle.query(
+            wire.SNAPSHOT, result_type=implement.State, rpc_timeout=QUERY_TIMEOUT
+        )
+    except (RPCError, WorkflowQueryFailedError):
+        return None
     return state
 
 

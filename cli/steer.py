@@ -96,7 +96,9 @@ def answer(run: str, *, action: str, allow: bool, note: str, as_json: bool) -> N
     async def work(client: Client) -> State:
         issue = await listing.find(client, run)
         decision = checked(lambda: Decision(by=session.operator(), approve=allow, action=action, note=note))
-        key = f"{'allow' if allow else 'refuse'}:{action}"
+        # An agent that was lost before it made its call asks for the very same one again, in a later round.
+        rounds = (await runs.query(client, issue)).rounds
+        key = f"{'allow' if allow else 'refuse'}:{action}:{rounds}"
         return await runs.update(client, issue, wire.DECIDE, decision, key=key)
 
     _tell(session.call(work), as_json=as_json)

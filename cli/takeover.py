@@ -7,12 +7,13 @@ from typing import Final
 
 from pydantic import BaseModel
 from temporalio.client import Client
-from temporalio.service import RPCError
 
+from activities import artifact_store, turn_checkpoint
 from cli import failures, listing, render, runs, session, steer
 from domain import agent, implement, refs, steps, wire
 from domain.implement import Handback
 from domain.run import State, TakeoverRequest
+from workers import settings
 
 _LOOK_SECONDS: Final = 0.5
 
@@ -73,9 +74,9 @@ async def _safe_point(client: Client, issue: refs.Issue, wait_seconds: float) ->
         state = await runs.query(client, issue)
         if state.ending is not None:
             raise failures.Failed(f"{issue} ended before its safe point ({state.ending.reason}): nothing is taken over")
-        found = await _round(client, issue)
+        found = await runs.query_round(client, issue)
         if found is not None and found.theirs:
-            return place(state, found)
+            return place(state, found, await conversation(issue.workflow_id, found.session or state.session))
         doing = f"the agent's turn {found.turns} is not over" if found else "between two rounds"
         if doing != told:
             render.progress(f"{issue}: {doing}")
@@ -88,22 +89,19 @@ async def _safe_point(client: Client, issue: refs.Issue, wait_seconds: float) ->
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def _round(client: Client, issue: refs.Issue) -> implement.State | None:
-    """The round that is under way; None between two rounds."""
-    handle = client.get_workflow_handle(f"{issue.workflow_id}/implement")
-    try:
-        state: implement.State = await handle.query(
-            wire.SNAPSHOT, result_type=implement.State, rpc_timeout=runs.QUERY_TIMEOUT
-        )
-    except RPCError:
-        return None
-    return state
+async def conversation(run: str, asked: agent.Session | None) -> agent.Session | None:
+    """The conversation that `run` asked for, as its host knows it. A turn that was interrupted has told nothing of it
+    (some CLIs name it themselves, and where it lies is the host's); its newest checkpoint has."""
+    if asked is None or asked.config_dir:
+        return asked
+    store = artifact_store.DirectoryStore(settings.load().artifacts_dir)
+    note = await turn_checkpoint.Checkpoints(store, host="").find(run, asked)
+    return note.progress.session if note else asked
 
 
-def place(state: State, found: implement.State) -> Place:
+def place(state: State, found: implement.State, conversation: agent.Session | None) -> Place:
     """Where the work of a run that is taken over lies; `found` is its round."""
     assert found.worktree is not None  # AWAIT_HANDBACK is due only with a worktree
-    conversation = found.session or state.session
     return Place(
         run=str(state.issue),
         host=found.lease.host_id if found.lease else "",
@@ -115,6 +113,8 @@ def place(state: State, found: implement.State) -> Place:
 
 
 def _enter(conversation: agent.Session) -> str:
+    if not conversation.config_dir:
+        return ""  # a command that enters somebody's own directory would be worse than none
     words, config = _ENTER.get(conversation.backend, ""), PurePosixPath(conversation.config_dir)
     given = {"config": str(config), "parent": str(config.parent), "id": conversation.id}
     return words.format(**{name: shlex.quote(text) for name, text in given.items()})
@@ -126,4 +126,5 @@ def _lines(found: Place) -> list[str]:
         lines.append(f"  {found.enter}    # the agent's own conversation")
     lines.append("Commits and uncommitted files both count; nothing is pushed before you hand it back:")
     lines.append(f"  fettle handback {found.run} --note 'what you did'")
+    lines.append("Leave the directory before that: what still runs in it is ended when the agent goes on.")
     return lines

@@ -1,12 +1,15 @@
 """What is asked of a coding agent for one turn, and how the turn ended, in words that fit every backend."""
 
 import enum
+from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from domain import artifacts
+from domain import artifacts, quota
 from domain.brief import Brief
 from domain.hooks import Hooks  # the module's name is a field below
+
+_LONGEST_WAIT: Final = quota.LONGEST_ASKED.total_seconds()
 
 
 class Session(BaseModel):
@@ -88,6 +91,8 @@ class Answer(BaseModel):
     allow: bool
     by: str
     note: str = ""
+    unsure: bool = False
+    """A turn that had this answer was lost with its host: whether the call was made there, nobody knows."""
 
 
 class Capability(BaseModel):
@@ -153,7 +158,8 @@ class Event(BaseModel):
     reason: str = ""
     """The provider's own word for an error, such as `rate_limit`."""
     retryable: bool = False
-    retry_after_seconds: float | None = None
+    retry_after_seconds: Annotated[float, AfterValidator(lambda asked: min(asked, _LONGEST_WAIT))] | None = None
+    """What the provider asked for; never more than its longest window."""
     denials: tuple[str, ...] = ()
     tool_id: str = ""
     """On a TOOL event: the call's id, when a TOOL_RESULT event with the same id tells its end. Until then the call is

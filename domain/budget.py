@@ -32,6 +32,9 @@ class Scope(enum.StrEnum):
     """The whole fleet's day."""
 
 
+_OF_MANY: Final = frozenset({Scope.REPOSITORY, Scope.DAY})
+
+
 class Limits(BaseModel):
     """Dollars. None: no limit."""
 
@@ -123,6 +126,8 @@ class Tally(BaseModel):
     usd: float = 0
     unknown_usd: float = 0
     """The part of `usd` that is reservations of turns whose cost nobody knows."""
+    unknown_of: dict[str, float] = Field(default_factory=dict)
+    """That part by issue, of a day's sum: what becomes known of one issue takes nothing of another's away."""
     turns: int = 0
     at: datetime
 
@@ -226,22 +231,34 @@ class Book(BaseModel):
 
     def settle(self, booked: Sequence[Key], usd: float, *, known: bool, now: datetime) -> None:
         """Book what a turn cost, or its reservation when nobody knows."""
+        issue = _issue(booked)
         for key in booked:
             tally = self.tallies.setdefault(key.id, Tally(at=now))
             tally.usd += usd
-            tally.unknown_usd += 0.0 if known else usd
+            if not known:
+                tally.unknown_usd += usd
+                if key.scope in _OF_MANY:
+                    tally.unknown_of[issue] = tally.unknown_of.get(issue, 0.0) + usd
             tally.turns += 1
             tally.at = now
         self._forget(now)
 
     def uncover(self, booked: Sequence[Key], usd: float) -> None:
-        """So much of what was booked as unknown has become known elsewhere, and is not counted twice."""
+        """So much of what was booked as unknown has become known elsewhere, and is not counted twice. What was booked
+        for another day stays there."""
+        issue = _issue(booked)
         for key in booked:
             tally = self.tallies.get(key.id)
-            if tally is not None:
-                less = min(usd, tally.unknown_usd)
-                tally.usd -= less
-                tally.unknown_usd -= less
+            if tally is None:
+                continue
+            less = min(usd, tally.unknown_usd)
+            if key.scope in _OF_MANY:
+                own = tally.unknown_of.pop(issue, 0.0)
+                less = min(less, own)
+                if own > less:
+                    tally.unknown_of[issue] = own - less
+            tally.usd -= less
+            tally.unknown_usd -= less
 
     def take_back(self, booked: Sequence[Key], reserved_usd: float) -> None:
         """A turn that was booked as unknown, at its reservation, is not over as it seemed: as if it were not booked."""
@@ -295,6 +312,10 @@ class Book(BaseModel):
             del self.tallies[id]
         for id in sorted(self.tallies, key=lambda id: (self.tallies[id].at, id))[:-MOST_TALLIES]:
             del self.tallies[id]
+
+
+def _issue(booked: Iterable[Key]) -> str:
+    return next((key.name for key in booked if key.scope is Scope.ISSUE), "")
 
 
 def _next_day(now: datetime) -> datetime:

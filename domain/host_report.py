@@ -1,4 +1,5 @@
-"""What an agent host says of itself, every few seconds: for the operator's list of hosts, never decided upon."""
+"""What an agent host says of itself, every few seconds, for the operator's list of hosts. All that is decided upon it
+is whether a run waits for a host that suits it, or is told that there is none."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -47,6 +48,12 @@ class Report(Model):
 
     def is_lost(self, now: datetime) -> bool:
         return not self.ended and now - self.at > LOST_AFTER
+
+    def could_take(self, backend: str, now: datetime) -> bool:
+        """Whether it takes runs of this agent when it has a slot."""
+        agent = self.agents.get(backend)
+        at_work = not (self.ended or self.draining or self.sandbox_why_not or self.is_lost(now))
+        return at_work and agent is not None and agent.ready
 
 
 def key(host: str) -> str:

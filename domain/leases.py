@@ -46,8 +46,14 @@ class Lease(BaseModel):
     warning: str = ""
 
     def renew(self, asked: pool.BeginTurn, now: datetime) -> None:
-        """The turn has not begun: it has all of its life before it."""
+        """The turn has not begun: it has all of its life before it, and counts for the day that it is now."""
         self.expires_at = now + EXTRA_LIFE + longest(asked)
+        self.sums = sums(asked, now)
+
+
+def sums(asked: pool.BeginTurn, now: datetime) -> tuple[budget.Key, ...]:
+    """What a turn that begins now counts for."""
+    return budget.keys(asked.run, asked.run_id, asked.repo, asked.issue, now)
 
 
 def longest(asked: pool.BeginTurn) -> timedelta:
@@ -73,7 +79,6 @@ def made(key: str, asked: pool.BeginTurn, answer: pool.Answer, now: datetime) ->
         model=answer.model,
         provider=answer.provider,
         reserved_usd=answer.reserved_usd,
-        sums=budget.keys(asked.run, asked.run_id, asked.repo, asked.issue, now),
         since=now,
         expires_at=now,
         warning=answer.sentence,

@@ -31,6 +31,11 @@ def provider_of(backend: str, model: str = "") -> str:
     return _PROVIDERS.get(backend, backend)
 
 
+def asked_for(seconds: float | None) -> timedelta | None:
+    """The wait that a provider asked for; None when it named none. A number that no time has is an error of its own."""
+    return timedelta(seconds=min(seconds, LONGEST_ASKED.total_seconds())) if seconds and seconds > 0 else None
+
+
 class CoolDown(BaseModel):
     model_config = ConfigDict(extra="ignore")
 

@@ -13,6 +13,8 @@ DEV: Final = "dev"
 REVIEWER: Final = "reviewer"
 MOST_AGENTS: Final = 100
 """The pool is part of one workflow's state: a hundred appendices of the largest size still fit a payload."""
+MOST_TYPES: Final = 50
+"""They stay, and each has an appendix as well."""
 _SHOWN: Final = 100
 _NAME: Final = r"^[a-z0-9][a-z0-9-]{0,62}$"
 
@@ -208,6 +210,12 @@ class Pool(BaseModel):
         Raises:
             errors.Refused: it cannot be made; says what stands against it.
         """
+        made = self._changed(change)
+        if len(made.types) > max(MOST_TYPES, len(self.types)):
+            raise errors.Refused(f"the pool has {len(self.types)} types, {MOST_TYPES} are the most: use one of those")
+        return made
+
+    def _changed(self, change: Change) -> "Pool":
         if change.kind is Kind.SEED:
             return self._seeded(change)
         if change.kind is Kind.TYPE:
@@ -262,14 +270,14 @@ class Pool(BaseModel):
 class File(Model):
     """The pool as a configuration file says it."""
 
-    types: tuple[Type, ...] = ()
+    types: tuple[Type, ...] = Field(default=(), max_length=MOST_TYPES - len(_DEFAULT_TYPES))
     agents: tuple[Instance, ...] = Field(default=(), max_length=MOST_AGENTS)
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "File":
-        names = [a.name for a in self.agents]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"{', '.join(twice)} is there twice: give each agent a name of its own")
+        for what, names in (("agent", [a.name for a in self.agents]), ("type", [t.name for t in self.types])):
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{', '.join(twice)} is there twice: give each {what} a name of its own")
         return self
 
 

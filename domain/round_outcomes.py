@@ -63,7 +63,7 @@ def after_grant(state: State, asked: pool.BeginTurn, answer: pool.Answer, now: d
             state.turn_end = unfinished_turn(asked, state.grant, state)
             return
     if answer.verdict is pool.Verdict.REFUSE and asked.backend and not state.fixed_backend:
-        state.session = None  # nobody of the pool can continue the conversation any more: anybody may begin one
+        _begin_anew(state)  # nobody of the pool can continue the conversation any more: anybody may begin one
         return
     if answer.verdict is pool.Verdict.REFUSE:
         _fail(state, "pool", answer.sentence)
@@ -72,7 +72,12 @@ def after_grant(state: State, asked: pool.BeginTurn, answer: pool.Answer, now: d
     within = answer.begin_within_seconds
     state.begin_by = now + timedelta(seconds=within) if within is not None else None
     if state.session is not None and state.session.backend != answer.backend:
-        state.session = None
+        _begin_anew(state)
+
+
+def _begin_anew(state: State) -> None:
+    """A new conversation has no call that waits, and a word on one of the old's must not be taken for leave to act."""
+    state.session = state.answer = None
 
 
 def unfinished_turn(asked: pool.BeginTurn, grant: pool.Answer, state: State) -> pool.EndTurn:
@@ -156,10 +161,10 @@ def after_verification(state: State, result: work.Verification) -> None:
 
 def after_turn_error(state: State, error_type: str, message: str, retry_after_seconds: float | None = None) -> None:
     """An agent that crashed or stalled is asked again, with the stronger model, up to its budget. A provider that
-    refuses for a while is no failure of the agent: the pool lets the turn begin again when it is over."""
+    refuses for a while is no failure of the agent: the pool lets the turn begin again when it is over. A person's
+    answer stands until a turn has ended with it: where the call was begun, the agent is told so."""
     quota = error_type == errors.QuotaExhausted.wire_type()
     _turn_failed(state, error_type, retry_after_seconds)
-    state.answer = None
     state.look_first = state.generation >= 2
     if quota and state.grant is not None:
         return
@@ -192,6 +197,7 @@ def after_lease_loss(state: State, step: Step) -> None:
     state.used.host_loss += 1
     if step is Step.TURN:
         _turn_failed(state, "HostLost")
+        state.answer = state.answer and state.answer.model_copy(update={"unsure": True})
     state.lease = None
     state.worktree = None
     pushed = state.turn is not None and bool(state.turn.wip_sha)

@@ -3,6 +3,7 @@
 import enum
 
 from domain import checks
+from domain.brief import bounded
 from domain.policy import NoChecks
 from domain.run import Hold, HoldKind, Phase, State
 
@@ -64,7 +65,8 @@ def shown_hold(state: State, step: Step) -> Hold | None:
     elif step is Step.AWAIT_APPROVAL and state.change is not None:
         shown = Hold(kind=HoldKind.MERGE_APPROVAL, note=f"approve or reject {state.change.head_sha}")
     elif step is Step.AWAIT_ANSWER and state.question is not None:
-        shown = Hold(kind=HoldKind.ACTION_APPROVAL, note=f"action {state.question.id}: {state.question.text}"[:2000])
+        words = bounded(f"action {state.question.id}: {state.question.text}", 2000)
+        shown = Hold(kind=HoldKind.ACTION_APPROVAL, note=words)
     else:
         return state.hold if stands(state) or taken_over(state) else None
     known = state.hold

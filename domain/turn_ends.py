@@ -68,8 +68,7 @@ def settle(accounts: Accounts, settlement: Settlement, now: datetime) -> Settled
     ended, cost = settlement.ended, settlement.cost_usd
     lease, lost = accounts.lease(ended.turn), accounts.lost(ended.turn)
     if ended.quota_hit and ended.provider:
-        after = timedelta(seconds=ended.retry_after_seconds) if ended.retry_after_seconds else None
-        accounts.cool_downs.refused(ended.provider, after, now, ended.run)
+        accounts.cool_downs.refused(ended.provider, quota.asked_for(ended.retry_after_seconds), now, ended.run)
     if lease is not None and ended.outcome == LOST and cost is None:
         return lose(accounts, lease, now)
     if lease is None and (lost is None or ended.outcome == LOST):

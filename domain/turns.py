@@ -47,7 +47,7 @@ def _decide(state: State, asked: BeginTurn, now: datetime) -> tuple[Answer, tupl
         _clear_up(state, asked, now)
     held = next((lease for lease in state.leases if lease.turn == asked.turn), None)
     if held is not None:
-        return _granted(state, held), ()
+        return _granted_again(state, held, asked, now), ()
     found = [_decide_for(state, asked, asked.backend, now)]
     for backend in asked.fallbacks:
         if found[-1][0].reason is not WaitReason.QUOTA:
@@ -233,6 +233,15 @@ def _busy(state: State, asked: BeginTurn, choice: roster.Choice, now: datetime) 
     if state.line.lets_pass(asked, choice.group, free, now):
         return None
     return f"{names}: a free place is for one of {len(state.line.ahead(asked, choice.group))} turns that came earlier"
+
+
+def _granted_again(state: State, held: Lease, asked: BeginTurn, now: datetime) -> Answer:
+    """The grant of a turn that has not begun. On another day it needs that day's money."""
+    others = state.model_copy(update={"leases": tuple(one for one in state.leases if one.key != held.key)}).reserved()
+    sums = leases.sums(asked, now)
+    if sums != held.sums and (short := state.book.shortage(sums, held.reserved_usd, others, now)) is not None:
+        return _wait(WaitReason.BUDGET, short.sentence(), short.until)
+    return _granted(state, held).model_copy(update={"room_usd": state.book.room(sums, others, now)})
 
 
 def _granted(state: State, lease: Lease) -> Answer:

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from datetime import timedelta
 
-from domain import checks, fleet, path_leases, round_waits, run, steps
+from domain import brief, checks, fleet, path_leases, round_waits, run, steps
 from domain.surroundings import Surroundings
 from domain.waiting import Mover, Wait
+
+_LONGEST_QUESTION = 5000
 
 
 def wait_at(step: steps.Step, state: run.State, around: Surroundings) -> Wait:
@@ -127,9 +129,10 @@ def _ci(state: run.State, around: Surroundings) -> Wait:
 def _answer(state: run.State, around: Surroundings) -> Wait:
     question = state.question
     action = question.id if question else ""
+    what = f"{question.tool} {question.text}" if question else ""
     return Wait(
-        waits_for=f"a person's answer to action {action}: {question.tool if question else ''} "
-        f"{question.text if question else ''}".strip()[:1000],
+        # A person decides by what stands here: all of it, or the words that some is missing.
+        waits_for=brief.bounded(f"a person's answer to action {action}: {what}".strip(), _LONGEST_QUESTION),
         mover=Mover.PERSON,
         ends_when="somebody allows or refuses exactly this call; the agent goes on with either",
         command=f"fettle approve {state.issue} --action {action}",

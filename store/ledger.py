@@ -52,12 +52,14 @@ class Ledger:
                 return _entry(row)
             await connection.execute(sa.delete(_table).where(_lost(ended.turn)))
             made = ledger.entry(ended, at, *await _of_session(connection, ended.session_id))
-            await connection.execute(
-                database.insert(connection, _table)
-                .values(**_row(made))
-                .on_conflict_do_nothing(index_elements=["turn"])  # two attempts at once on PostgreSQL
+            written = await connection.execute(
+                database.insert(connection, _table).values(**_row(made)).on_conflict_do_nothing(index_elements=["turn"])
             )
-            return made
+            if written.rowcount:
+                return made
+            # Two attempts at once on PostgreSQL: what we made may take the other one's line for the turn before.
+            found = await connection.execute(sa.select(_table).where(_table.c.turn == ended.turn))
+            return _entry(found.mappings().one())
 
     async def withdraw_lost(self, turn: str) -> None:
         """Remove the line of a turn that was taken for lost and never began; no other line."""

@@ -192,6 +192,7 @@ async def run_agents(settings: Settings) -> None:
             hooks=hooks,
             why_no_agents=level.why_not,
             level=settings.sandbox,
+            others=functools.partial(host_reporting.read_all, store),
         )
         shared = (
             leases,
@@ -330,8 +331,7 @@ async def _fleet_mode(temporal: client.Client, default: ApprovalMode) -> Approva
         if error.status is service.RPCStatusCode.NOT_FOUND:
             return default
         raise
-    mode: ApprovalMode = state.settings.mode
-    return mode
+    return ApprovalMode(state.settings.mode)
 
 
 async def _until_stopped(role: str, **facts: str) -> None:

@@ -224,6 +224,7 @@ class ClaudeBackend:
         if request.answer is not None:
             word = request.answer
             answer = {"id": word.question_id, "allow": word.allow, "by": word.by, "note": word.note[:2000]}
+            answer["unsure"] = word.unsure
         key = hashlib.sha256((request.answer.question_id if request.answer else "").encode()).hexdigest()[:32]
         begun = self.config_dir(home) / "fettle-answers" / key
         config = json.dumps({"ask": list(request.ask_tools), "answer": answer, "begun": str(begun)})

@@ -1,8 +1,8 @@
 """The hook that holds back what a person decides: Claude Code runs it before each tool call, and obeys.
 
 Run as `python -I -S claude_hook.py CONFIG`, standard library only, the call as JSON on stdin. CONFIG is JSON: `ask`, a
-list of tool patterns; `answer`, null or `{"id", "allow", "by", "note"}`; `begun`, the file that is made when an
-answered call is let through.
+list of tool patterns; `answer`, null or `{"id", "allow", "by", "note", "unsure"}`, the last one true where the call may
+have been made on a host that is lost; `begun`, the file that is made when an answered call is let through.
 
 A call that matches is deferred, which ends the process cleanly; resumed with an answer, exactly that call is let
 through or refused. A pattern is advice to a well-meaning agent: a shell has more spellings than any pattern, and the
@@ -37,15 +37,22 @@ def _answered(answer: dict[str, Any], begun: str) -> tuple[str, str]:
     by, note = answer.get("by") or "a person", answer.get("note") or ""
     if not answer["allow"]:
         return "deny", f"{by} decided against this call{f': {note}' if note else ''}"
-    os.makedirs(os.path.dirname(begun), exist_ok=True)
-    try:
-        os.close(os.open(begun, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
-    except FileExistsError:
+    if answer.get("unsure") or not _begins(begun):
         return "deny", (
             "this call was approved and begun before an interruption, its outcome is unknown: look whether it took "
             "effect; make it again only if it did not"
         )
     return "allow", f"{by} approved this call"
+
+
+def _begins(begun: str) -> bool:
+    """Whether this is the first time that the call is let through on this host."""
+    os.makedirs(os.path.dirname(begun), exist_ok=True)
+    try:
+        os.close(os.open(begun, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+    except FileExistsError:
+        return False
+    return True
 
 
 def matches(pattern: str, call: dict[str, Any]) -> bool:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from domain import agent
+from domain import agent, brief
 from integrations.agent import port, streams, verdicts
 
 _LIMITS: Final = {
@@ -19,6 +19,8 @@ _LIMITS: Final = {
     "error_max_budget_usd": "budget",
 }
 _LONGEST_QUESTION: Final = 4000
+_OWN_PACE_MS: Final = 60_000
+"""Between its own retries the CLI waits less than a minute; more is what the provider asked for."""
 _RETRYABLE: Final = frozenset({"rate_limit", "server_error", "overloaded", "timeout", "unknown", ""})
 _ENDED_BY_SIGNAL: Final = frozenset({None, 129, 130, 143})
 """HUP, INT and TERM, as the CLI reports them itself; None is a signal it could not catch."""
@@ -49,7 +51,7 @@ def fold(events: Sequence[agent.Event], exit_code: int | None) -> port.Verdict:
     last = next((event for event in reversed(events) if event.kind is agent.EventKind.RESULT), None)
     error = next((event for event in reversed(events) if event.kind is agent.EventKind.ERROR), None)
     cost = next((event for event in reversed(events) if event.cost_usd is not None), None)
-    outcome = _ended(last, exit_code)
+    outcome = _ended(verdicts.terminal(events, last), exit_code)
     failed = outcome is agent.Outcome.API_ERROR
     told = last.reason if last else ""
     reason = (error.reason if error else "") or told if failed else told if outcome is agent.Outcome.LIMIT else ""
@@ -95,7 +97,8 @@ def _system_event(value: dict[str, Any]) -> agent.Event:
             return _event(agent.EventKind.SESSION, value, text=streams.text_at(value, "claude_code_version"))
         case "api_retry":
             delay = streams.number_at(value, "retry_delay_ms")
-            after = delay / 1000 if delay is not None else None
+            # A short one may be the CLI's own pace, which says nothing of when the provider takes requests again.
+            after = delay / 1000 if delay is not None and delay >= _OWN_PACE_MS else None
             reason = streams.text_at(value, "error")
             return _event(agent.EventKind.RETRY, value, reason=reason, retryable=True, retry_after_seconds=after)
         case "permission_denied":
@@ -199,7 +202,7 @@ def _question(value: dict[str, Any]) -> agent.Question | None:
     return agent.Question(
         id=streams.text_at(held, "id"),
         tool=streams.text_at(held, "name") or "unknown",
-        text=(words or streams.json_text(given))[:_LONGEST_QUESTION],
+        text=brief.bounded(words or streams.json_text(given), _LONGEST_QUESTION),
     )
 
 

@@ -68,7 +68,7 @@ def fold(events: Sequence[agent.Event], exit_code: int | None) -> port.Verdict:
     """The verdict on a process: its last result line, and its exit code (None when a signal ended it)."""
     last = next((event for event in reversed(events) if event.kind is agent.EventKind.RESULT), None)
     said = next((event.text for event in reversed(events) if event.kind is agent.EventKind.TEXT), "")
-    outcome = _ended(last, exit_code)
+    outcome = _ended(verdicts.terminal(events, last), exit_code)
     failed = outcome in {agent.Outcome.API_ERROR, agent.Outcome.LIMIT}
     return port.Verdict(
         outcome,

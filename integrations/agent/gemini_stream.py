@@ -73,7 +73,7 @@ def fold(events: Sequence[agent.Event], exit_code: int | None) -> port.Verdict:
     """The verdict on a process: its last result line, and its exit code (None when a signal ended it)."""
     last = next((event for event in reversed(events) if event.kind is agent.EventKind.RESULT), None)
     said = last_words(events)
-    outcome = _ended(events, last, exit_code)
+    outcome = _ended(events, verdicts.terminal(events, last), exit_code)
     reason = last.reason if last else ""
     if outcome is agent.Outcome.API_ERROR and reason in {"", "unknown"}:
         reason = "authentication_failed" if exit_code == _LOGIN_EXIT else _BY_EXIT.get(exit_code or 0, "unknown")

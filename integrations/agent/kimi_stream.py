@@ -64,7 +64,7 @@ def fold(events: Sequence[agent.Event], exit_code: int | None) -> port.Verdict:
     ends = (agent.EventKind.RESULT, agent.EventKind.ERROR)
     last = next((event for event in reversed(events) if event.kind in ends), None)
     said = next((event.text for event in reversed(events) if event.kind is agent.EventKind.TEXT), "")
-    outcome = _ended(last, exit_code)
+    outcome = _ended(verdicts.terminal(events, last), exit_code)
     failed = last is not None and last.kind is agent.EventKind.ERROR
     return port.Verdict(
         outcome,

@@ -143,6 +143,7 @@ class ScriptedBackend:
 
     def _folded(self, events: Sequence[agent.Event], exit_code: int | None) -> port.Verdict:
         last = next((event for event in reversed(events) if event.kind is agent.EventKind.RESULT), None)
+        last = verdicts.terminal(events, last)
         cost = next((event.cost_usd for event in reversed(events) if event.cost_usd is not None), None)
         denied = verdicts.denials(events)
         if last is not None and last.outcome is not None and exit_code == 0:

@@ -1,6 +1,7 @@
 """What every backend asks of its own verdict before it is believed: the right session, and an answer that fits."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Final
 
@@ -10,6 +11,7 @@ from integrations.agent import port, schema
 OTHER_SESSION: Final = "other_session"
 NO_ANSWER: Final = "schema"
 _ENDED: Final = frozenset({agent.Outcome.FINISHED, agent.Outcome.NEEDS_APPROVAL})
+_AT_WORK: Final = frozenset({agent.EventKind.TEXT, agent.EventKind.TOOL})
 
 
 def checked(
@@ -52,6 +54,15 @@ def checked(
         structured="",
         summary=f"an answer in the given schema was asked for, it is wrong: {'; '.join(wrong)}; ask again",
     )
+
+
+def terminal(events: Sequence[agent.Event], last: agent.Event | None) -> agent.Event | None:
+    """The last sign of how a process ended, unless it is one of success and the agent has gone on after it: then that
+    was the end of an earlier turn of the process, and this one has none."""
+    if last is None or last.outcome not in _ENDED:
+        return last
+    later = itertools.takewhile(lambda event: event is not last, reversed(events))
+    return None if any(event.kind in _AT_WORK for event in later) else last
 
 
 def denials(events: Sequence[agent.Event]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ starts a second run of the same session with its full rights.
 import dataclasses
 from typing import Final
 
-from domain import agent
+from domain import agent, brief
 from integrations.agent import port
 
 PLAN: Final = "plan"
@@ -37,13 +37,14 @@ def two_phase_prompt(request: agent.TurnRequest) -> str:
     said = f" {word.by} says: {word.note}" if word is not None and word.note else ""
     if word is not None and word.allow:
         begin = f"Your plan was approved by {word.by}. Carry it out now, and nothing that is not in it.{said}"
-        return f"{begin}\n\n{text}" if text and not request.resume else begin
+        return f"{begin}\n\n{text}" if text else begin
     rule = (
         "You may only read now. Make a plan and end with it: which files you will change and which commands you will "
         f"run. Name each of these that you need, a person decides about them: {', '.join(request.ask_tools)}."
     )
     if word is not None:
-        return f"Your plan was not approved by {word.by}.{said} {rule}"
+        begin = f"Your plan was not approved by {word.by}.{said} {rule}"
+        return f"{begin}\n\n{text}" if text else begin
     return f"{text}\n\n## Plan first\n\n{rule}\n"
 
 
@@ -51,7 +52,6 @@ def plan_question(verdict: port.Verdict, request: agent.TurnRequest | None) -> p
     """A finished plan phase is a question; every other verdict stays as it is."""
     if request is None or verdict.outcome is not agent.Outcome.FINISHED or not plans_first(request):
         return verdict
-    question = agent.Question(
-        id=f"{PLAN}-{request.session.id}-{request.round}", tool=PLAN, text=verdict.summary[:_LONGEST_QUESTION]
-    )
+    plan = brief.bounded(verdict.summary, _LONGEST_QUESTION)
+    question = agent.Question(id=f"{PLAN}-{request.session.id}-{request.round}", tool=PLAN, text=plan)
     return dataclasses.replace(verdict, outcome=agent.Outcome.NEEDS_APPROVAL, question=question)

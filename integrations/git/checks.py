@@ -114,6 +114,9 @@ class Range:
     base: str
     head: str
     commits: tuple[Commit, ...]
+    whole: tuple[Change, ...] = ()
+    """What `head` changes against `base`, where a commit is a merge: one that takes a file over from history that is
+    older than the base changes it, and has no change of its own."""
 
 
 def check(work: Range, rules: Rules, may_change: Callable[[str, Change], bool] | None = None) -> None:
@@ -133,15 +136,21 @@ def check(work: Range, rules: Rules, may_change: Callable[[str, Change], bool] |
         if not commit.parents:
             raise unrelated(commit.sha)
         for change in commit.own_changes():
-            check_change(change, rules, f"commit {commit.sha[:7]}")
-            pattern = protected_by(change.path, rules.protected)
-            if pattern and not (may_change and may_change(commit.sha, change)):
-                raise _protected(commit.sha, change.path, pattern)
+            _check(commit.sha, change, rules, may_change)
             paths.add(change.path)
             sizes[change.new_blob] = change.size
+    for change in work.whole:
+        _check(work.head, change, rules, may_change)
     if len(paths) > rules.limits.files:
         raise too_many("changed files", rules.limits.files)
     refuse_total(sum(sizes.values()), rules.limits)
+
+
+def _check(sha: str, change: Change, rules: Rules, may_change: Callable[[str, Change], bool] | None) -> None:
+    check_change(change, rules, f"commit {sha[:7]}")
+    pattern = protected_by(change.path, rules.protected)
+    if pattern and not (may_change and may_change(sha, change)):
+        raise _protected(sha, change.path, pattern)
 
 
 def check_change(change: Change, rules: Rules, who: str) -> None:

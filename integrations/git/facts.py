@@ -60,7 +60,10 @@ class Reader:
         shas = str(listed).split()
         if len(shas) >= most:
             raise checks.too_many("commits", self.limits.commits)
-        return checks.Range(base, head, tuple(self._commit(sha) for sha in shas))
+        commits = tuple(self._commit(sha) for sha in shas)
+        merges = base and any(len(commit.parents) > 1 for commit in commits)
+        whole = self._changes(self.repo.commit(base).tree, self.repo.commit(head).tree) if merges else ()
+        return checks.Range(base, head, commits, tuple(whole))
 
     def changed_paths(self, old: str, new: str) -> tuple[str, ...]:
         """Paths in which two commits differ, in order."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from domain import errors, refs
-from integrations.git import names, runner, untrusted
+from integrations.git import names, packing, runner, untrusted
 
 _HISTORICAL_FAULTS: Final = (
     "badTimezone",
@@ -33,9 +33,6 @@ _HISTORICAL_FAULTS: Final = (
 """Blemishes of old commits that many good repositories carry. They are accepted from the forge, never from an agent."""
 _FORGE_FSCK: Final = tuple(f"fetch.fsck.{fault}=ignore" for fault in _HISTORICAL_FAULTS)
 _CONFIG: Final = (("uploadpack.allowAnySHA1InWant", "true"), ("gc.auto", "0"))
-_MOST_PACKS: Final = 50
-_MOST_LOOSE: Final = 27
-"""Of one folder of 256: git's own measure for a repository that should be packed."""
 _NO_REPOSITORY: Final = ("not found", "does not exist", "does not appear to be a git repository")
 _LOCK_POLL_SECONDS: Final = 0.05
 _LOCK_WAIT_SECONDS: Final = 900.0
@@ -72,6 +69,10 @@ class Mirror:
     git: runner.Runner
     allow_file_remotes: bool = False
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False, compare=False)
+    _packing: packing.Packing = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_packing", packing.Packing(self.git, self.path))
 
     @property
     def place(self) -> runner.Place:
@@ -95,6 +96,7 @@ class Mirror:
         transport = names.protocol(remote.url, allow_file=self.allow_file_remotes)
         async with self._locked():
             await self._create()
+            await asyncio.to_thread(self._packing.sweep)
             await self._remote_call(
                 *("fetch", "--prune", "--force", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head"),
                 *("--quiet", "--end-of-options", remote.url, "+refs/heads/*:refs/heads/*"),
@@ -104,8 +106,7 @@ class Mirror:
                 config=_FORGE_FSCK,
                 timeout_seconds=timeout_seconds,
             )
-            if await asyncio.to_thread(self._untidy):
-                await self._tidy()
+            await self._packing.tidy()
 
     async def branch(self, name: str) -> str:
         """Tip of a branch as of the last fetch; empty when the forge has none of that name."""
@@ -217,17 +218,6 @@ class Mirror:
                 at=self.place,
             )
         return sha
-
-    async def _tidy(self) -> None:
-        """Pack what fetches and imports have left, once it is much. Nothing is dropped, also what no ref names: clones
-        borrow these objects. A mirror that cannot be packed now is packed another time."""
-        await self.git.run("repack", "-d", "--geometric=2", "--quiet", at=self.place, check=False, timeout_seconds=600)
-
-    def _untidy(self) -> bool:
-        """Whether there are so many packs and loose objects that every look for an object takes longer."""
-        packs = sum(1 for _ in (self.objects / "pack").glob("*.pack"))
-        loose = sum(1 for _ in (self.objects / "17").glob("*"))  # one of 256 folders stands for all
-        return packs > _MOST_PACKS or loose > _MOST_LOOSE
 
     async def _take_over(self, sha: str, *args: str, at: runner.Place) -> None:
         """One step of an import: everything it reads is the agent's or ours, so a refusal is about the work."""

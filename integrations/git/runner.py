@@ -34,7 +34,7 @@ _CONFIG: Final = (
     "transfer.fsckObjects=true",
     "transfer.bundleURI=false",
     "protocol.allow=never",
-    "gc.auto=0",  # run clones borrow the mirror's objects; `Mirror.tidy` packs at a known time
+    "gc.auto=0",  # run clones borrow the mirror's objects; `Mirror.fetch` packs at a known time
     "maintenance.auto=false",
     "fetch.recurseSubmodules=false",
     "push.recurseSubmodules=no",
@@ -50,8 +50,8 @@ Password*) sed -n 2p "$FETTLE_GIT_CREDENTIALS" ;;
 esac
 """
 _TEMPORARY: Final = ".in-use-"
-_LEFT_BEHIND_SECONDS: Final = 2 * 3600
-"""Longer than any use of a temporary file: one of this age was left by a worker that was killed."""
+LEFT_BEHIND_SECONDS: Final = 2 * 3600
+"""Longer than any use of a temporary file: one of this age was left by a worker, or a git, that was killed."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Runner:
 
     def sweep(self) -> None:
         """Remove what killed workers left in `scratch`; called when a worker starts."""
-        oldest = time.time() - _LEFT_BEHIND_SECONDS
+        oldest = time.time() - LEFT_BEHIND_SECONDS
         for path in self.scratch.glob(f"*{_TEMPORARY}*"):
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < oldest:

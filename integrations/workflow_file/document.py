@@ -11,6 +11,8 @@ from domain.workflow_policy import FILE_LIMIT, Code, Finding
 
 _MARK: Final = re.compile(r"---[ \t]*")
 _DEEPEST: Final = 12
+_NO_TEXT: Final = re.compile("[\0\ud800-\udfff]")
+"""What no program takes as an argument, and no database as text; YAML writes both as escapes."""
 _TAG: Final = "tag:yaml.org,2002:"
 
 Data = str | int | float | bool | list["Node"] | Mapping[str, "Node"] | None
@@ -59,7 +61,15 @@ def split(text: str) -> Document:
 def _document(front: Mapping[str, Node] | None, lines: list[str], start: int, *findings: Finding) -> Document:
     while start < len(lines) and not lines[start].strip():
         start += 1
-    return Document(front, "\n".join(lines[start:]).strip(), start + 1, findings)
+    body = "\n".join(lines[start:]).strip()
+    if found := _NO_TEXT.search(body):
+        line, sentence = start + 1 + body.count("\n", 0, found.start()), f"the prompt holds {_code_point(found)}"
+        findings = (*findings, Finding(code=Code.UNREADABLE, line=line, sentence=sentence))
+    return Document(front, body, start + 1, findings)
+
+
+def _code_point(found: re.Match[str]) -> str:
+    return f"U+{ord(found[0]):04X}, which is no text: remove it"
 
 
 class _Unreadable(Exception):
@@ -142,7 +152,7 @@ def _members(loader: _Loader, node: yaml.MappingNode) -> dict[str, Node]:
         line, column = key.start_mark.line + 2, key.start_mark.column + 1
         if not isinstance(key, yaml.ScalarNode):
             raise _Unreadable(Code.UNREADABLE, "a key is no plain text: write `name: value`", line, column)
-        name = str(key.value)
+        name = _plain(str(key.value), line, column)
         if name in found:
             first = found[name].line
             raise _Unreadable(
@@ -166,8 +176,14 @@ def _scalar(loader: _Loader, node: yaml.Node, line: int, column: int) -> Data:
     except ValueError:
         raise _Unreadable(Code.UNREADABLE, f"'{text[:40]}' is no number that can be read", line, column) from None
     if node.tag in {f"{_TAG}str", f"{_TAG}timestamp"}:
-        return text
+        return _plain(text, line, column)
     raise _Unreadable(Code.UNREADABLE, f"the tag {node.tag[:60]} is not read: write a plain value", line, column)
+
+
+def _plain(text: str, line: int, column: int) -> str:
+    if found := _NO_TEXT.search(text):
+        raise _Unreadable(Code.UNREADABLE, f"a value holds {_code_point(found)}", line, column)
+    return text
 
 
 def kind_of(node: Node) -> str:

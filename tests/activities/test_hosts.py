@@ -1,13 +1,14 @@
 import asyncio
 import dataclasses
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities import hosts
-from domain import errors, work
+from domain import errors, host_report, work
 from integrations.git import mirror, names
 from tests.integrations.git.lab import RUN, Lab, git
 
@@ -155,6 +156,32 @@ async def test_lost_host_waits_for_others_and_then_takes_the_run_back(host: host
         await _claim(host, "issue/a/b/1", avoid=own_id)
     await _claim(host, "issue/a/b/1", avoid=own_id, attempt=6)
     await _claim(host, "issue/a/b/2", avoid="another-host")
+
+
+async def test_a_run_waits_for_a_full_host_that_has_its_agent_however_often_another_is_asked(
+    host: hosts.HostActivities,
+) -> None:
+    ready = {"codex": host_report.Agent(version="0.169.0", ready=True)}
+    now = datetime.now(UTC)
+    reports = [host_report.Report(host="other", at=now, agents=ready, sandbox="bubblewrap")]
+
+    async def others() -> list[host_report.Report]:
+        return reports
+
+    asked = dataclasses.replace(host, others=others)
+    with pytest.raises(errors.HostFull, match="another host is asked"):
+        await _claim(asked, "issue/a/b/1", backend="codex", attempt=60)
+    for gone in (
+        {"ended": True},
+        {"draining": True},
+        {"at": now - timedelta(minutes=5)},
+        {"agents": {"codex": ready["codex"].model_copy(update={"ready": False})}},
+        {"host": hosts.host_id(host.mirrors.state)},
+    ):
+        reports[:] = [reports[0].model_copy(update=gone)]
+        with pytest.raises(errors.AgentUnavailable, match="install codex"):
+            await _claim(asked, "issue/a/b/1", backend="codex", attempt=60)
+        reports[:] = [host_report.Report(host="other", at=now, agents=ready, sandbox="bubblewrap")]
 
 
 async def test_missing_agent_is_looked_for_elsewhere_and_then_reported(host: hosts.HostActivities) -> None:

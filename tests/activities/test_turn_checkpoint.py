@@ -1,9 +1,11 @@
 """A turn goes on where another host finds it: the same conversation, the same work, each step once."""
 
 import asyncio
+import dataclasses
 import json
 import tarfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities import artifact_store, turn_checkpoint, turn_prompts
+from activities import artifact_store, rooms, turn_checkpoint, turn_prompts
 from domain import agent, errors
 from integrations import prompts
 from integrations.git import names
@@ -165,6 +167,24 @@ async def test_a_run_that_comes_back_takes_the_newer_conversation(hosts: tuple[H
     assert (one.worktree / "log").read_text() == "one\ntwo\nthree\n"
 
 
+async def test_a_run_that_begins_anew_elsewhere_is_not_overtaken_by_the_one_before(hosts: tuple[Host, Host]) -> None:
+    """It counts its turns from 1 again, and the newest checkpoint is of a later turn of the run that has ended."""
+    before, now = hosts
+    now.play([STEPS[0]], [STEPS[3]])
+    for turn in (1, 2):
+        await before.prepare()
+        await Environment().run(before.activities().run_agent, before.request(turn, resume=turn > 1))
+    await now.prepare()
+    session = agent.Session(backend="scripted", id="99999999-2222-3333-4444-555555555555")
+    environment = Environment()
+    environment.info = dataclasses.replace(environment.info, scheduled_time=datetime.now(UTC))
+    result = await environment.run(now.activities().run_agent, now.request(1, session=session))
+    assert result.outcome is agent.Outcome.FINISHED
+    note = now.note()
+    assert note is not None
+    assert (note.host, note.turn, note.progress.session.id) == ("b", 1, session.id)
+
+
 async def test_the_conversation_alone_is_kept_where_the_forge_takes_no_work(hosts: tuple[Host, Host]) -> None:
     one, two = hosts
     hook = one.lab.bare / "hooks" / "update"
@@ -227,6 +247,34 @@ async def test_a_session_that_the_cli_refuses_to_resume_is_begun_anew_once(
     assert result.session.id not in {"", SESSION.id}
     assert (one.worktree / "log").read_text() == "once\n"
     assert [event["resumed"] for event in one.events(2) if event["type"] == "session"] == [False]
+
+
+async def test_a_conversation_that_is_begun_anew_counts_its_cost_anew(
+    hosts: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger knows totals by conversation: the new one's has nothing of the old one in it, and nothing is lost."""
+    one, _ = hosts
+    one.play([{"cost": 0.5}], [{"cost": 0.25}])  # a new conversation plays the first turn
+    await one.prepare()
+    activities = one.activities()
+    first = await Environment().run(activities.run_agent, one.request())
+    assert (first.cost_usd, first.turn_cost_usd) == (0.5, 0.5)
+    backend = type(activities.backends["scripted"])
+    known = backend.transcript
+    old = known(activities.backends["scripted"], rooms.Room.of(one.state, RUN).home, SESSION)
+    assert old is not None
+    old.unlink()
+
+    def transcript(self: Any, home: Path, session: agent.Session) -> Path | None:
+        return home if session.id == SESSION.id else known(self, home, session)
+
+    monkeypatch.setattr(backend, "transcript", transcript)
+    second = await Environment().run(activities.run_agent, one.request(2, resume=True))
+    assert second.session.id != SESSION.id
+    assert (second.cost_usd, second.turn_cost_usd) == (0.5, 0.5)
+    third = await Environment().run(activities.run_agent, one.request(3, resume=True, session=second.session))
+    assert third.session.id == second.session.id
+    assert (third.cost_usd, third.turn_cost_usd) == (0.75, 0.25)
 
 
 @pytest.mark.parametrize("how", ["worker_shutdown", "paused", "drain"])

@@ -229,7 +229,9 @@ async def test_without_a_change_nothing_is_written_and_nothing_is_pushed(
     backend = scripted.ScriptedBackend()
     conversation = backend.config_dir(home) / f"{SESSION.id}.json"
     conversation.parent.mkdir(parents=True)
-    keeper = turn_checkpoint.Keeper(checkpoints(one, store), backend, one.request(), home, one.worktree)
+    keeper = turn_checkpoint.Keeper(
+        checkpoints(one, store), backend, one.request(), home, one.worktree, datetime.now(UTC)
+    )
     progress = agent.Progress(session=SESSION)
 
     async def kept() -> tuple[list[str], int]:

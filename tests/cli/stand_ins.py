@@ -7,6 +7,8 @@ from temporalio import activity, common, exceptions, workflow
 
 from domain import decisions, errors, fleet, implement, intake, merge_queue, outcomes, run, wire
 
+ASKED_AGAIN = "asked_again"
+
 
 def _or_refuse(check: object, *given: object) -> None:
     try:
@@ -74,6 +76,12 @@ class Issue:
     @workflow.signal(name=wire.ISSUE_CHANGED)
     def end(self) -> None:
         self._state.ending = run.Ending(phase=run.Phase.DONE, reason="merged")
+
+    @workflow.signal(name=ASKED_AGAIN)
+    def ask_again(self) -> None:
+        """The round after an answer has ended with the same question."""
+        self._state.answer = None
+        self._state.rounds += 1
 
     @workflow.signal(name=wire.MERGE_ENDED)
     def merge_ended(self, ended: merge_queue.Ended) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from activities import artifact_store
-from domain import agent, refs, wire
+from domain import agent, implement, refs, wire
 from tests.cli import world
 from tests.cli.world import World, asay, at_gate
 
@@ -69,6 +69,18 @@ async def test_a_turn_can_be_named(runs: World, turns: Turns) -> None:
     missing = await asay("logs", f"{runs.repo}#1", "--round", "7")
     assert missing.code == 1
     assert "there are 1, 2" in missing.err
+
+
+async def test_the_turn_is_read_as_the_agents_that_the_pool_gave_it_to(runs: World, turns: Turns) -> None:
+    """The run hears of it only when its round has ended."""
+    issue = runs.repo.issue(1)
+    await runs.start(at_gate(issue, backend="claude", session=None))
+    given = implement.State(run=issue.workflow_id, issue=issue, session=agent.Session(backend="scripted", id="s1"))
+    await runs.client.start_workflow(
+        wire.IMPLEMENT_WORKFLOW, given, id=refs.round_id(issue.workflow_id), task_queue=wire.CONTROL_QUEUE
+    )
+    turns.write(1, text("first"))
+    assert (await asay("logs", f"{runs.repo}#1")).out == "first\n"
 
 
 async def test_json_is_a_list_of_events(runs: World, turns: Turns) -> None:

@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from domain import fleet, merge_queue, refs, run, steps, wire, work
-from tests.cli.world import HEAD, World, asay, at_gate, say
+from domain import agent, fleet, merge_queue, refs, run, steps, wire, work
+from tests.cli import stand_ins
+from tests.cli.world import HEAD, STEPS_TO_GATE, World, asay, at_gate, say
 from tests.workflows.runs import eventually
 
 
@@ -35,6 +36,20 @@ async def test_approving_twice_is_one_approval(runs: World) -> None:
         if e.HasField("workflow_execution_update_accepted_event_attributes")
     ]
     assert len(accepted) == 1
+
+
+async def test_an_action_that_is_asked_for_again_can_be_allowed_again(runs: World) -> None:
+    question = agent.Question(id="toolu_1", tool="Bash", text="git push")
+    state = run.State(issue=runs.repo.issue(1), question=question, rounds=1).model_copy(update=STEPS_TO_GATE)
+    handle = await runs.start(state)
+    allow = ("approve", f"{runs.repo}#1", "--action", "toolu_1")
+    for _ in range(2):  # saying the same twice counts once
+        assert (await asay(*allow)).code == 0
+    await handle.signal(stand_ins.ASKED_AGAIN)
+    assert (await asay(*allow)).code == 0
+    now = await handle.query(wire.SNAPSHOT, result_type=run.State)
+    assert now.answer is not None
+    assert now.answer.allow
 
 
 async def test_approving_another_head_is_refused_with_both_shas(runs: World) -> None:

@@ -20,6 +20,7 @@ from domain import (
     surroundings,
     triage,
     waiting,
+    waits,
     work,
 )
 from domain import review as reviews
@@ -396,3 +397,15 @@ def test_a_first_attempt_is_not_worth_a_note() -> None:
 
 def test_a_clock_that_runs_behind_gives_no_negative_wait() -> None:
     assert explain.explain(state_at(steps.Step.OPEN), START - timedelta(seconds=5)).waited_seconds == 0
+
+
+def test_a_call_that_a_person_decides_is_shown_whole_or_says_what_is_cut() -> None:
+    state = run.State(issue=ISSUE, question=agent.Question(id="toolu_1", tool="Bash", text="x" * 4000 + "end"))
+    whole = waits.wait_at(steps.Step.AWAIT_ANSWER, state, surroundings.Surroundings()).waits_for
+    assert whole.endswith("end")
+    state.question = agent.Question(id="toolu_1", tool="Bash", text="x" * 9000)
+    cut = waits.wait_at(steps.Step.AWAIT_ANSWER, state, surroundings.Surroundings()).waits_for
+    assert cut.endswith("more characters]")
+    hold = steps.shown_hold(state, steps.Step.AWAIT_ANSWER)
+    assert hold is not None
+    assert hold.note.endswith("more characters]")

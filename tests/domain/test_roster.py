@@ -165,6 +165,15 @@ def test_a_full_pool_takes_no_more() -> None:
         changed(full, Kind.ADD, "one-more")
 
 
+def test_types_which_stay_are_not_made_without_end() -> None:
+    full = pool(types=tuple(roster.Type(name=f"t{n}") for n in range(roster.MOST_TYPES)))
+    with pytest.raises(errors.Refused, match="the most"):
+        changed(full, Kind.TYPE, "one-more", model="opus")
+    with pytest.raises(errors.Refused, match="the most"):
+        changed(full, Kind.ADD, "somebody", type="one-more")
+    assert changed(full, Kind.TYPE, "t1", model="opus").type("t1").model == "opus"
+
+
 _LABELS = st.lists(st.sampled_from(["a", "b", "c"]), unique=True)
 _AGENTS = st.lists(
     st.builds(

@@ -146,6 +146,46 @@ def granted(state: implement.State, **given: object) -> implement.State:
     return state
 
 
+def answered(backend: str = "claude") -> implement.State:
+    """A person has allowed a call, and the turn that makes it is due."""
+    state = taken_over()
+    round_outcomes.told(state, HoldSignal(held=False))
+    state.session = agent.Session(backend=backend, id="s1")
+    state.answer = agent.Answer(question_id="toolu_1", allow=True, by="ann")
+    return state
+
+
+@pytest.mark.parametrize("error", ["QuotaExhausted", "AgentCrashed", "AgentStalled"])
+def test_an_answer_outlives_a_turn_that_was_lost(error: str) -> None:
+    state = granted(answered())
+    round_outcomes.after_turn_error(state, error, "429")
+    assert state.ending is None
+    assert state.answer is not None
+    round_outcomes.after_turn(
+        state, agent.TurnResult(outcome=agent.Outcome.FINISHED, session=agent.Session(backend="claude"))
+    )
+    assert state.answer is None
+
+
+def test_a_call_that_a_lost_host_may_have_made_is_not_allowed_blindly() -> None:
+    state = granted(answered())
+    round_outcomes.after_host_loss(state, Step.PREPARE)
+    assert state.answer is not None
+    assert not state.answer.unsure
+    round_outcomes.after_host_loss(state, Step.TURN)
+    assert state.answer.unsure
+
+
+def test_an_answer_to_one_agent_is_no_leave_for_another() -> None:
+    """Where a CLI asks by a plan, a yes means that it may act."""
+    state = granted(answered("claude"), backend="codex")
+    assert (state.session, state.answer) == (None, None)
+    state = answered("claude")
+    refused = pool.Answer(verdict=pool.Verdict.REFUSE, sentence="no agent runs claude")
+    round_outcomes.after_grant(state, round_outcomes.turn_to_ask_for(state), refused, NOW)
+    assert (state.session, state.answer) == (None, None)
+
+
 def test_a_turn_under_a_budget_stops_at_what_it_reserved() -> None:
     session = agent.Session(backend="claude", id="s1")
     free = granted(taken_over(), reserved_usd=2.0)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain import agent, budget, pool, refs, roster, turn_ends, turns, waiting_line
+from domain import agent, budget, pool, quota, refs, roster, turn_ends, turns, waiting_line
 from domain.pool import Answer, BeginTurn, EndTurn, Verdict, WaitReason
 from domain.roster import Instance, Pool
 
@@ -66,6 +66,44 @@ def test_asking_again_renews_the_reservation() -> None:
     assert state.leases[0].expires_at == before + timedelta(hours=1)
 
 
+def test_asking_again_tells_the_room_that_is_left_again() -> None:
+    """Without it the agent's CLI would not be told what it may spend."""
+    state = turns.State(book=day_limit(10))
+    turns.begin(state, ask(1, estimate_usd=3), NOW)
+    first = turns.begin(state, ask(2, estimate_usd=4), NOW)
+    assert turns.begin(state, ask(2, estimate_usd=4), NOW + SECOND) == first
+    assert first.room_usd == 7
+
+
+def test_a_turn_that_waited_past_midnight_counts_for_the_day_on_which_it_begins() -> None:
+    state, tomorrow = turns.State(book=day_limit(10)), NOW + timedelta(hours=13)
+    for number in (1, 2, 3):
+        turns.begin(state, ask(number, estimate_usd=5), NOW)
+    turns.begin(state, ask(1), tomorrow)
+    turns.begin(state, ask(4, estimate_usd=3), tomorrow)
+    late = turns.begin(state, ask(2), tomorrow)
+    assert (late.verdict, late.reason) == (Verdict.WAIT, WaitReason.BUDGET)
+    assert {key: usd for key, usd in state.reserved().items() if key.startswith("day/")} == {
+        "day/2026-03-01": 5,
+        "day/2026-03-02": 8,
+    }
+    answer = turns.begin(state, ask(1), tomorrow)
+    settle(state, over(ask(1), answer), 2, tomorrow)
+    assert turns.begin(state, ask(2), tomorrow).verdict is Verdict.GO
+    assert state.book.tallies["day/2026-03-02"].usd == 2
+
+
+@pytest.mark.parametrize("seconds", [1e300, 9e13, float("inf")])
+def test_a_wait_that_no_clock_has_is_the_longest_window(seconds: float) -> None:
+    """The fleet must not fail on what a provider says."""
+    state = turns.State()
+    answer = turns.begin(state, ask(), NOW)
+    settle(state, over(ask(), answer, "QuotaExhausted", retry_after_seconds=seconds), None)
+    assert state.cool_downs.until("anthropic", NOW) == NOW + quota.LONGEST_ASKED
+    event = agent.Event(kind=agent.EventKind.RETRY, retry_after_seconds=seconds)
+    assert event.retry_after_seconds == quota.LONGEST_ASKED.total_seconds()
+
+
 def test_a_turn_that_is_settled_may_be_asked_for_anew_under_another_key() -> None:
     state = turns.State()
     first = turns.begin(state, ask(), NOW)
@@ -107,6 +145,18 @@ def test_an_unknown_cost_that_a_later_turn_tells_of_is_not_counted_twice() -> No
     again = turns.begin(state, ask(round=2, estimate_usd=4), NOW)
     turn_ends.settle(state, turn_ends.Settlement(ended=over(ask(), again), cost_usd=3, covers_usd=4), NOW)
     assert {(t.usd, t.unknown_usd) for t in state.book.tallies.values()} == {(3.0, 0.0)}
+
+
+def test_what_becomes_known_of_yesterdays_turn_takes_nothing_of_another_issue_away() -> None:
+    state, tomorrow = turns.State(), NOW + timedelta(hours=13)
+    settle(state, over(ask(), turns.begin(state, ask(estimate_usd=4), NOW), "AgentCrashed"), None)
+    other = turns.begin(state, ask(2, estimate_usd=2), tomorrow)
+    settle(state, over(ask(2), other), None, tomorrow)
+    again = turns.begin(state, ask(round=2), tomorrow)
+    turn_ends.settle(state, turn_ends.Settlement(ended=over(ask(), again), cost_usd=3, covers_usd=4), tomorrow)
+    today = state.book.tallies["day/2026-03-02"]
+    assert (today.usd, today.unknown_usd) == (5, 2)
+    assert state.book.tallies["issue/acme/api#1"].usd == 3
 
 
 def test_the_agents_backend_model_image_and_appendix_make_the_grant() -> None:

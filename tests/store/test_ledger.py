@@ -4,10 +4,13 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext import asyncio as sa_asyncio
 
 from domain import agent, ledger, pool, refs
 from domain.pool import EndTurn
-from store import engine
+from store import engine, schema
+from store import ledger as store_ledger
 
 NOW = datetime(2026, 3, 1, 23, 59, tzinfo=UTC)
 REPO = refs.Repository(owner="Acme", name="API")
@@ -62,9 +65,25 @@ async def test_a_turn_that_is_told_twice_has_one_line(store: engine.Store) -> No
 
 
 async def test_a_turn_that_is_told_at_once_by_two_has_one_line(store: engine.Store) -> None:
-    await asyncio.gather(*(store.ledger.record(turn("t1", 5), NOW) for _ in range(8)))
+    told = await asyncio.gather(*(store.ledger.record(turn("t1", 5), NOW) for _ in range(8)))
     (line,) = await store.ledger.of_run("issue/Acme/API/1")
     assert line.usd == 5
+    assert {each.usd for each in told} == {5}
+
+
+async def test_who_is_second_by_a_moment_is_told_the_line_that_is_there(
+    store: engine.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own look at the session may find that very line, and the turn would be booked as if it had cost nothing."""
+    looked = store_ledger._of_session
+
+    async def late(connection: sa_asyncio.AsyncConnection, session: str) -> tuple[float | None, float]:
+        made = ledger.entry(turn("t1", 5), NOW, None, 0.0)
+        await connection.execute(sa.insert(schema.ledger).values(**store_ledger._row(made)))
+        return await looked(connection, session)
+
+    monkeypatch.setattr(store_ledger, "_of_session", late)
+    assert (await store.ledger.record(turn("t1", 5), NOW)).usd == 5
 
 
 async def test_everything_that_was_said_of_a_turn_comes_back(store: engine.Store) -> None:

@@ -88,6 +88,7 @@ async def test_a_fleet_that_is_not_there_stops_no_worker(fleet: Fleet, tmp_path:
     [
         ("[[agents]]\nname = 'x'\nmodle = 'opus'\n", "'agents.0.modle'"),
         ("[[agents]]\nname = 'x'\n[[agents]]\nname = 'x'\n", "x is there twice"),
+        ("[[types]]\nname = 'x'\n[[types]]\nname = 'x'\nmodel = 'y'\n", "x is there twice"),
         ("[[agents]]\nname = 'Big Name'\n", "'agents.0.name' is 'Big Name'"),
         ("[[agents]]\nname = 'x'\nbackend = 'cluade'\n", "names the backend cluade, the known ones are claude"),
         ("agents = ", "is not TOML"),

@@ -396,6 +396,15 @@ def test_a_question_names_the_call(tmp_path: Path) -> None:
     assert verdict.question == agent.Question(id="t1", tool="Bash", text="git push")
 
 
+def test_a_call_that_is_too_long_to_be_shown_says_so() -> None:
+    """A person allows what they see: the end of a command may be what matters."""
+    call = {"id": "t1", "name": "Bash", "input": {"command": "true " * 1000 + "; rm -rf ."}}
+    held = result(terminal_reason="tool_deferred", deferred_tool_use=call)
+    question = fold([*START, held], 0).question
+    assert question is not None
+    assert question.text.endswith("[cut: 1010 more characters]")
+
+
 def test_a_window_of_a_subscription_says_when_it_opens() -> None:
     opens = time.time() + 900
     used_up = line(type="rate_limit_event", rate_limit_info={"status": "rejected", "resetsAt": opens})
@@ -406,6 +415,17 @@ def test_a_window_of_a_subscription_says_when_it_opens() -> None:
     assert verdict.is_quota
     assert verdict.retry_after_seconds == pytest.approx(900, abs=5)
     assert fold([*START, near, said, end], 1).retry_after_seconds is None
+
+
+@pytest.mark.parametrize(("delay_ms", "after"), [(542.7, None), (32_000, None), (120_000, 120.0)])
+def test_the_pace_of_the_clis_own_retries_is_no_word_of_the_provider(delay_ms: float, after: float | None) -> None:
+    """It is asked again after a minute, then two, four: not after the half second of the last retry."""
+    retry = line(type="system", subtype="api_retry", attempt=3, retry_delay_ms=delay_ms, error="rate_limit")
+    said = line(type="assistant", error="rate_limit", message={"content": [{"type": "text", "text": "limit"}]})
+    end = result(is_error=True, terminal_reason="api_error", api_error_status=429)
+    verdict = fold([*START, retry, said, end], 1)
+    assert verdict.is_quota
+    assert verdict.retry_after_seconds == after
 
 
 def test_the_cost_of_a_model_without_a_price_is_unknown() -> None:

@@ -77,6 +77,13 @@ def test_an_approval_lets_its_call_through_once(tmp_path: Path) -> None:
     assert hook({**CALL, "tool_use_id": "t2"}, **more)[1]["permissionDecision"] == "defer"
 
 
+def test_an_approved_call_that_a_lost_host_may_have_made_is_not_made_again(tmp_path: Path) -> None:
+    word = {"id": "t1", "allow": True, "by": "kim", "note": "", "unsure": True}
+    code, said = hook(CALL, ask=["Bash"], answer=word, begun=str(tmp_path / "t1"))
+    assert (code, said["permissionDecision"]) == (0, "deny")
+    assert "its outcome is unknown" in said["permissionDecisionReason"]
+
+
 def test_a_rejection_says_who_and_why(tmp_path: Path) -> None:
     word = {"id": "t1", "allow": False, "by": "kim", "note": "not today"}
     said = hook(CALL, ask=["Bash"], answer=word, begun=str(tmp_path / "t1"))[1]

@@ -218,6 +218,17 @@ def test_what_is_asked_about_is_planned_first(
         assert asked.question == agent.Question(id=f"plan-{THREAD}-1", tool="plan", text="The plan.")
 
 
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("allow", [False, True])
+def test_a_person_s_word_on_a_plan_comes_before_what_is_true_now(tmp_path: Path, allow: bool, resume: bool) -> None:
+    """A turn that was interrupted is told what it left; a conversation that begins anew, its task."""
+    answer = agent.Answer(question_id="q", allow=allow, by="kim")
+    more = {"ask_tools": ("x",), "answer": answer, "resume": resume, "prompt": "Last commit: One"}
+    text = BACKEND.command(REQUEST.model_copy(update=more), tmp_path).stdin.decode()
+    assert text.startswith(f"Your plan was {'' if allow else 'not '}approved by kim.")
+    assert text.endswith("\n\nLast commit: One")
+
+
 def test_a_transcript_is_found_by_a_whole_id_and_never_through_a_link(tmp_path: Path) -> None:
     folder = tmp_path / ".codex" / "sessions" / "2026" / "11" / "20"
     file = folder / f"rollout-2026-11-20T13-18-24-{THREAD}.jsonl"

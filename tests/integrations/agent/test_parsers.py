@@ -161,6 +161,18 @@ def test_every_cut_of_a_stream_before_its_last_line_is_no_finished_turn(name: st
 
 
 @every_backend
+def test_a_sign_of_success_that_the_agent_went_on_after_is_not_the_end_of_its_process(name: str) -> None:
+    """A second turn of the same process was cut off, by a signal that the CLI answers with exit code 0."""
+    whole = RECORDED[name].lines
+    for end in range(len(whole)):
+        lines = [*whole, *whole[:end]]
+        later = {event.kind for event in events_of(name, whole[:end])}
+        if later & {agent.EventKind.TEXT, agent.EventKind.TOOL}:
+            assert verdict_of(name, lines, 0).outcome not in SUCCESS
+    assert verdict_of(name, [*whole, *whole], 0).outcome is agent.Outcome.FINISHED
+
+
+@every_backend
 def test_lines_of_mebibytes_and_streams_of_thousands_of_lines_are_read(name: str) -> None:
     big = "x" * 3_000_000
     recorded = RECORDED[name]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from domain import errors, work
-from tests.integrations.git.lab import BRANCH, HELD_SECRET, Lab, git, write
+from integrations.git import mirror
+from tests.integrations.git.lab import BRANCH, HELD_SECRET, REPO, Lab, git, write
 
 SECRET_OF_THE_HOST = "root:$6$not-for-a-repository"
 
@@ -151,6 +152,43 @@ def _in_a_merged_side_branch(lab: Lab) -> None:
     git(lab.clone, "checkout", "--quiet", BRANCH)
     lab.commit({"b.txt": "b\n"})
     git(lab.clone, "merge", "--quiet", "--no-edit", "side")
+
+
+@pytest.mark.parametrize("now", ["newer", "gone"])
+async def test_a_merge_of_old_history_does_not_bring_a_protected_file_back(lab: Lab, now: str) -> None:
+    """Such a merge has the file as one of its parents has it, and that parent is the base branch's own."""
+    workflow = ".github/workflows/ci.yml"
+    if now == "newer":
+        old = lab.push({workflow: "on: [pull_request_target]\n"})
+        lab.push({workflow: "on: [push]\n", "a.txt": "a\n"})
+    else:
+        old = lab.first
+        lab.push({workflow: "on: [push]\n"})
+    await lab.prepare()
+    head = lab.commit({"b.txt": "b\n"})
+    if now == "newer":
+        git(lab.clone, "checkout", "--quiet", old, "--", workflow)
+    else:
+        git(lab.clone, "rm", "--quiet", workflow)
+    tree = git(lab.clone, "write-tree")
+    _point(lab, git(lab.clone, "commit-tree", tree, "-p", head, "-p", old, "-m", "Merge"))
+    with pytest.raises(errors.UnsafeWork, match=r"ci\.yml"):
+        await lab.integrate()
+    assert lab.tip() == ""
+
+
+async def test_a_merge_of_a_base_that_has_moved_on_may_bring_its_protected_files(lab: Lab) -> None:
+    await lab.prepare()
+    lab.commit({"b.txt": "b\n"})
+    moved = lab.push({".github/workflows/ci.yml": "on: [push]\n"})
+    await lab.source.fetch(mirror.Remote(lab.forge.clone_url(REPO)))
+    git(lab.clone, "merge", "--quiet", "--no-edit", moved)
+    done = await lab.integrate()
+    assert (done.outcome, done.files) == (work.IntegrationOutcome.PUSHED, ("b.txt",))
+
+
+def _point(lab: Lab, commit: str) -> None:
+    git(lab.clone, "reset", "--quiet", "--hard", commit)
 
 
 def _wide_without_a_mark(lab: Lab) -> None:

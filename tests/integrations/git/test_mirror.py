@@ -1,13 +1,14 @@
 import asyncio
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from domain import errors, refs
-from integrations.git import mirror, runner
+from integrations.git import mirror, packing, runner
 from tests.integrations.git.http_remote import Remote, serving
 from tests.integrations.git.lab import BRANCH, REPO, Lab, git
 
@@ -115,6 +116,51 @@ async def test_many_loose_objects_are_packed(lab: Lab, remote: mirror.Remote) ->
     await lab.source.fetch(remote)
     assert list((lab.source.objects / "17").glob("*")) == []
     assert git(lab.source.path, "cat-file", "-t", paths[0]) == "blob"
+
+
+async def test_mirror_that_cannot_be_packed_in_time_is_fetched_all_the_same(
+    lab: Lab, remote: mirror.Remote, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A repository may be too large for it: its runs go on, and not every fetch waits for it anew."""
+    monkeypatch.setattr(packing, "_SECONDS", 0.5)
+    monkeypatch.setattr(packing, "_MOST_PACKS", 0)
+    tried = tmp_path / "tried"
+    shim = tmp_path / "bin" / "git"
+    shim.parent.mkdir()
+    shim.write_text(
+        f'#!/bin/sh\ncase " $* " in *" repack "*) echo . >> {tried}; exec sleep 50;; esac\n'
+        f'exec {shutil.which("git")} "$@"\n'
+    )
+    shim.chmod(0o755)
+    path = {"PATH": f"{shim.parent}:{os.environ['PATH']}"}
+    slow = mirror.Mirrors.under(lab.state, environment=path, allow_file_remotes=True).of(REPO)
+    await slow.fetch(remote)
+    _one_pack(lab, b"x")
+    for number in range(2):
+        moved = lab.push({"y.txt": f"{number}\n"})
+        await slow.fetch(remote)
+        assert await slow.branch("main") == moved
+    assert tried.read_text() == ".\n"
+
+
+async def test_halves_of_packs_that_a_killed_git_left_are_removed(lab: Lab, remote: mirror.Remote) -> None:
+    await lab.source.fetch(remote)
+    packs = lab.source.objects / "pack"
+    _one_pack(lab, b"x")
+    whole = sorted(path.name for path in packs.iterdir())
+    for name in ("tmp_pack_x", "tmp_idx_x", ".tmp-1-pack-x.pack"):
+        (packs / name).touch()
+    for path in packs.iterdir():
+        os.utime(path, (1e9, 1e9))
+    (packs / "tmp_pack_under_way").touch()
+    await lab.source.fetch(remote)
+    assert sorted(path.name for path in packs.iterdir()) == [*whole, "tmp_pack_under_way"]
+
+
+def _one_pack(lab: Lab, content: bytes) -> None:
+    """An object that no ref names, in a pack of its own."""
+    blob = git(lab.source.path, "hash-object", "-w", "--stdin", stdin=content)
+    git(lab.source.path, "pack-objects", "--quiet", "objects/pack/pack", stdin=f"{blob}\n".encode())
 
 
 async def test_blemished_old_history_is_fetched(lab: Lab, remote: mirror.Remote) -> None:

@@ -203,6 +203,21 @@ def test_a_tag_never_makes_an_object() -> None:
     assert [each.code for each in found] == [Code.WRONG_VALUE]
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ('---\nagent:\n  model: "a\\0b"\n---\n', 3, "U+0000"),
+        ('---\nhooks:\n  before_run: "\\ud800"\n---\n', 3, "U+D800"),
+        ('---\ntracker:\n  labels:\n    - "\\ud83d"\n---\n', 4, "U+D83D"),
+        ('---\nagent:\n  max_concurrent_agents_by_state:\n    "\\0": 1\n---\n', 4, "U+0000"),
+        ("Work.\n\0", 2, "U+0000"),
+    ],
+)
+def test_what_no_program_and_no_database_takes_is_told_and_not_met_in_a_run(text: str, line: int, words: str) -> None:
+    (found,) = reading.parse(text, Source()).mistakes
+    assert (found.code, found.line, words in found.sentence) == (Code.UNREADABLE, line, True)
+
+
 def test_a_front_matter_without_an_end_is_told() -> None:
     found = one("---\nagent: {max_turns: 3}\n\nDo it\n")
     assert (found.code, found.line) == (Code.UNREADABLE, 1)
