@@ -44,6 +44,7 @@ _AGENT_TYPES = [
         errors.AgentTimedOut,
         errors.AgentRefused,
         errors.AgentUnavailable,
+        errors.AgentLoggedOut,
         errors.QuotaExhausted,
         errors.HookFailed,
     )

@@ -24,7 +24,7 @@ from activities import (
     turn_prompts,
 )
 from domain import agent, artifacts, code_graph, errors
-from domain.brief import Brief
+from domain.brief import Brief, bounded
 from domain.hooks import Call
 from integrations.agent import port
 from integrations.git import clones, untrusted
@@ -289,7 +289,7 @@ class Attempt:
             turn_cost_usd=turn_meter.cost_between(record.cost_before_round, record.cost),
             seconds=round(self._clock() - self._began, 3),
             transcript=transcript,
-            question=verdict.question and verdict.question.model_copy(update={"text": redact(verdict.question.text)}),
+            question=self._asked(verdict.question),
             structured=verdict.structured,
             capability=self._found.capability,
             usage=turn_meter.usage_between(record.usage_before_round, record.usage),
@@ -297,6 +297,12 @@ class Attempt:
             wip_note=redact(self._keeping.kept.why_not),
             resumed_after_loss=self._resumed_after_loss,
         )
+
+    def _asked(self, question: agent.Question | None) -> agent.Question | None:
+        if question is None:
+            return None
+        text = bounded(self._host.redactor.redact(question.text), agent.LONGEST_QUESTION)
+        return question.model_copy(update={"text": text})
 
     def _noted(self, record: turn_fence.Record, calls: tuple[str, ...], offset: int) -> None:
         self._progress.cost_usd, self._progress.usage = record.cost, record.usage

@@ -9,6 +9,10 @@ from domain import artifacts, quota
 from domain.brief import Brief
 from domain.hooks import Hooks  # the module's name is a field below
 
+LONGEST_QUESTION: Final = 4000
+"""Characters of a question that a person is shown."""
+QUESTION_KEPT: Final = 100_000
+"""Characters of one until secrets were taken out: half of a secret is none that is known, so the cut comes after."""
 _LONGEST_WAIT: Final = quota.LONGEST_ASKED.total_seconds()
 
 

@@ -16,6 +16,7 @@ FettleError
 │   └── UnsafeWork            final        the agent's commits break a rule of the import check
 ├── AgentError
 │   ├── AgentUnavailable      human        the CLI is not installed, or not logged in
+│   │   └── AgentLoggedOut    human        its login was refused after it had begun to work
 │   ├── AgentCrashed          retry        the process ended without a verdict; the session is resumed
 │   ├── AgentStalled          retry        no output, no CPU, no IO for the silence limit
 │   ├── AgentTimedOut         retry        the total time of the turn is used up
@@ -130,6 +131,10 @@ class AgentError(FettleError):
 
 class AgentUnavailable(AgentError):
     kind = Kind.HUMAN
+
+
+class AgentLoggedOut(AgentUnavailable):
+    pass
 
 
 class AgentCrashed(AgentError):

@@ -18,7 +18,6 @@ _LIMITS: Final = {
     "error_max_turns": "turns",
     "error_max_budget_usd": "budget",
 }
-_LONGEST_QUESTION: Final = 4000
 _OWN_PACE_MS: Final = 60_000
 """Between its own retries the CLI waits less than a minute; more is what the provider asked for."""
 _RETRYABLE: Final = frozenset({"rate_limit", "server_error", "overloaded", "timeout", "unknown", ""})
@@ -202,7 +201,7 @@ def _question(value: dict[str, Any]) -> agent.Question | None:
     return agent.Question(
         id=streams.text_at(held, "id"),
         tool=streams.text_at(held, "name") or "unknown",
-        text=brief.bounded(words or streams.json_text(given), _LONGEST_QUESTION),
+        text=brief.bounded(words or streams.json_text(given), agent.QUESTION_KEPT),
     )
 
 

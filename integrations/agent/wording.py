@@ -12,7 +12,6 @@ from integrations.agent import port
 
 PLAN: Final = "plan"
 """The tool that a plan's question names."""
-_LONGEST_QUESTION: Final = 4000
 
 
 def prompt(request: agent.TurnRequest) -> str:
@@ -52,6 +51,6 @@ def plan_question(verdict: port.Verdict, request: agent.TurnRequest | None) -> p
     """A finished plan phase is a question; every other verdict stays as it is."""
     if request is None or verdict.outcome is not agent.Outcome.FINISHED or not plans_first(request):
         return verdict
-    plan = brief.bounded(verdict.summary, _LONGEST_QUESTION)
+    plan = brief.bounded(verdict.summary, agent.QUESTION_KEPT)
     question = agent.Question(id=f"{PLAN}-{request.session.id}-{request.round}", tool=PLAN, text=plan)
     return dataclasses.replace(verdict, outcome=agent.Outcome.NEEDS_APPROVAL, question=question)

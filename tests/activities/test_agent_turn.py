@@ -363,3 +363,15 @@ async def test_a_prompt_is_rendered_from_the_brief_on_the_host(host: Host, monke
     assert start["prompt"] > 500
     with pytest.raises(errors.ConfigurationError, match="neither a prompt nor a brief"):
         await Environment().run(host.activities().run_agent, host.request(prompt=""))
+
+
+async def test_a_long_question_is_cut_with_a_word_and_with_no_part_of_a_secret(host: Host) -> None:
+    """What is known of a secret is the whole of it: the cut comes after secrets were taken out."""
+    edge = "x" * (agent.LONGEST_QUESTION - 10)
+    host.play([{"ask": {"tool": "Bash", "text": f"{edge}correct-horse-battery{'y' * 500}", "run": "true"}}])
+    result = await Environment().run(host.activities().run_agent, host.request())
+    assert result.outcome is agent.Outcome.NEEDS_APPROVAL
+    assert result.question is not None
+    assert "correct" not in result.question.text
+    assert result.question.text.startswith(edge)
+    assert result.question.text.endswith(" more characters]")

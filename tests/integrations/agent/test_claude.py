@@ -398,7 +398,7 @@ def test_a_question_names_the_call(tmp_path: Path) -> None:
 
 def test_a_call_that_is_too_long_to_be_shown_says_so() -> None:
     """A person allows what they see: the end of a command may be what matters."""
-    call = {"id": "t1", "name": "Bash", "input": {"command": "true " * 1000 + "; rm -rf ."}}
+    call = {"id": "t1", "name": "Bash", "input": {"command": "true " * 20_200 + "; rm -rf ."}}
     held = result(terminal_reason="tool_deferred", deferred_tool_use=call)
     question = fold([*START, held], 0).question
     assert question is not None
