@@ -51,7 +51,9 @@ class Ledger:
             if row is not None and (row["outcome"] != LOST or ended.outcome == LOST):
                 return _entry(row)
             await connection.execute(sa.delete(_table).where(_lost(ended.turn)))
-            made = ledger.entry(ended, at, *await _of_session(connection, ended.session_id))
+            made = ledger.entry(ended, at, *await _of_session(connection, ended))
+            if await _is_covered(connection, ended, was_lost=row is not None):
+                made = made.model_copy(update={"usd": 0.0, "covers_usd": 0.0})
             written = await connection.execute(
                 database.insert(connection, _table).values(**_row(made)).on_conflict_do_nothing(index_elements=["turn"])
             )
@@ -125,11 +127,13 @@ def _lost(turn: str) -> sa.ColumnElement[bool]:
     return sa.and_(_table.c.turn == turn, _table.c.outcome == LOST)
 
 
-async def _of_session(connection: sa_asyncio.AsyncConnection, session: str) -> tuple[float | None, float]:
-    """The newest known total of a session, and what was reserved for its turns since then."""
-    if not session:
+async def _of_session(connection: sa_asyncio.AsyncConnection, ended: EndTurn) -> tuple[float | None, float]:
+    """The newest known total of a turn's session before it, and what was reserved for the session's turns since then.
+    A turn that was taken for lost may end after later ones of its run."""
+    if not ended.session_id:
         return None, 0.0
-    own = _table.c.session == session
+    later = sa.and_(_table.c.run_id == ended.run_id, _table.c.round > ended.round)
+    own = sa.and_(_table.c.session == ended.session_id, sa.not_(later))
     newest = await connection.execute(
         sa.select(_table.c.id, _table.c.raw_usd)
         .where(own, _table.c.raw_usd.is_not(None))
@@ -143,6 +147,25 @@ async def _of_session(connection: sa_asyncio.AsyncConnection, session: str) -> t
         )
     )
     return (found.raw_usd if found else None), since.scalar_one() or 0.0
+
+
+async def _is_covered(connection: sa_asyncio.AsyncConnection, ended: EndTurn, *, was_lost: bool) -> bool:
+    """Whether what a turn cost is in the line of a later one of its session, which was written first: then that line's
+    difference to the total before holds it. The later line stops standing in for the reservation of a lost one."""
+    if not ended.session_id or ended.session_cost_usd is None:
+        return False
+    later = await connection.execute(
+        sa.select(_table.c.id, _table.c.covers_usd)
+        .where(_table.c.session == ended.session_id, _table.c.run_id == ended.run_id, _table.c.round > ended.round)
+        .where(_table.c.raw_usd >= ended.session_cost_usd)
+        .order_by(_table.c.round)
+        .limit(1)
+    )
+    found = later.one_or_none()
+    if found is not None and was_lost:
+        covers = max(0.0, found.covers_usd - ended.reserved_usd)
+        await connection.execute(sa.update(_table).where(_table.c.id == found.id).values(covers_usd=covers))
+    return found is not None
 
 
 def _day(opened: database.Database) -> sa.ColumnElement[Any]:

@@ -64,6 +64,23 @@ async def test_a_turn_that_is_told_twice_has_one_line(store: engine.Store) -> No
     assert len(await store.ledger.of_run("issue/Acme/API/1")) == 1
 
 
+async def test_a_lost_turn_that_ends_after_a_later_one_of_its_session_is_not_paid_twice(store: engine.Store) -> None:
+    """The later turn's total held what the lost one had spent."""
+    await store.ledger.record(turn("t1", 1.0, round=1, run_id="r"), NOW)
+    await store.ledger.record(turn("t2", None, round=2, run_id="r", outcome=pool.LOST), NOW)
+    await store.ledger.record(turn("t3", 4.0, round=3, run_id="r"), NOW)
+    late = await store.ledger.record(turn("t2", 2.5, round=2, run_id="r", outcome="finished"), NOW)
+    assert (late.usd, late.raw_usd) == (0.0, 2.5)
+    (whole,) = await store.ledger.sums(ledger.By.REPO, since=LONG_AGO)
+    assert (whole.usd, whole.unknown_turns, whole.reserved_for_unknown_usd) == (4.0, 0, 0.0)
+
+
+async def test_a_later_turn_that_was_counted_anew_holds_nothing_of_an_earlier_one(store: engine.Store) -> None:
+    await store.ledger.record(turn("t2", 1.0, round=2, run_id="r"), NOW)
+    late = await store.ledger.record(turn("t1", 2.5, round=1, run_id="r"), NOW)
+    assert late.usd == 2.5
+
+
 async def test_a_turn_that_is_told_at_once_by_two_has_one_line(store: engine.Store) -> None:
     told = await asyncio.gather(*(store.ledger.record(turn("t1", 5), NOW) for _ in range(8)))
     (line,) = await store.ledger.of_run("issue/Acme/API/1")
@@ -77,10 +94,10 @@ async def test_who_is_second_by_a_moment_is_told_the_line_that_is_there(
     """Its own look at the session may find that very line, and the turn would be booked as if it had cost nothing."""
     looked = store_ledger._of_session
 
-    async def late(connection: sa_asyncio.AsyncConnection, session: str) -> tuple[float | None, float]:
+    async def late(connection: sa_asyncio.AsyncConnection, ended: EndTurn) -> tuple[float | None, float]:
         made = ledger.entry(turn("t1", 5), NOW, None, 0.0)
         await connection.execute(sa.insert(schema.ledger).values(**store_ledger._row(made)))
-        return await looked(connection, session)
+        return await looked(connection, ended)
 
     monkeypatch.setattr(store_ledger, "_of_session", late)
     assert (await store.ledger.record(turn("t1", 5), NOW)).usd == 5
