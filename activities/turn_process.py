@@ -20,6 +20,8 @@ _COUNTED_KEPT: Final = 20_000
 """Of what a verdict adds up or looks for in all of the process: more steps than a turn has time for."""
 _COUNTED: Final = frozenset({agent.EventKind.SESSION, agent.EventKind.COST, agent.EventKind.RESULT})
 _TEXT_KEPT: Final = 8000
+_ANSWER_KEPT: Final = 200_000
+"""Of the newest words: they may be the answer, which is checked against its schema as a whole."""
 _STDERR_KEPT: Final = 16_000
 
 
@@ -49,14 +51,27 @@ class _Kept:
         self._seen = 0
         self._newest: collections.deque[tuple[int, agent.Event]] = collections.deque(maxlen=_EVENTS_KEPT)
         self._counted: collections.deque[tuple[int, agent.Event]] = collections.deque(maxlen=_COUNTED_KEPT)
+        self._words: tuple[int, agent.Event] | None = None
 
-    def add(self, event: agent.Event) -> None:
+    def add(self, whole: agent.Event) -> agent.Event:
+        """Keep an event; what is kept of it."""
         self._seen += 1
+        event = _cut(whole, _TEXT_KEPT)
+        if event.kind is agent.EventKind.TEXT:
+            self._words = (self._seen, _cut(whole, _ANSWER_KEPT))
         counted = event.kind in _COUNTED or event.denials
         (self._counted if counted else self._newest).append((self._seen, event))
+        return event
 
     def all(self) -> tuple[agent.Event, ...]:
-        return tuple(event for _, event in heapq.merge(self._newest, self._counted, key=lambda each: each[0]))
+        """Everything that was kept, in its order."""
+        number, words = self._words or (0, None)
+        merged = heapq.merge(self._newest, self._counted, key=lambda each: each[0])
+        return tuple(words if words is not None and place == number else event for place, event in merged)
+
+
+def _cut(event: agent.Event, limit: int) -> agent.Event:
+    return event if len(event.text) <= limit else event.model_copy(update={"text": event.text[:limit]})
 
 
 class Supervisor:
@@ -135,8 +150,7 @@ class Supervisor:
         async for line in running.lines(self._log.write):
             watcher.heard()
             for event in self._backend.parse(line):
-                kept = event.model_copy(update={"text": event.text[:_TEXT_KEPT]})
-                self._events.add(kept)
+                kept = self._events.add(event)
                 watcher.vigil.saw(kept)
                 self._on_event(kept)
         await running.wait()

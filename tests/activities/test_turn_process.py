@@ -59,3 +59,13 @@ async def test_the_verdict_on_a_long_turn_counts_all_of_it(stream: Path, tmp_pat
     assert verdict.usage == agent.Usage(input_tokens=STEPS * 10, cached_tokens=STEPS * 2, output_tokens=STEPS)
     assert verdict.denials == ("bash",)
     assert len(ended.events) == STEPS + 1 + 2000, "words are bounded, the newest stay"
+
+
+def test_the_newest_words_are_kept_whole_and_earlier_ones_bounded() -> None:
+    """An answer is checked against its schema: half of it is none."""
+    kept = turn_process._Kept()
+    long = "x" * 50_000
+    for text in (f"1{long}", f"2{long}"):
+        kept.add(agent.Event(kind=agent.EventKind.TEXT, text=text))
+    kept.add(agent.Event(kind=agent.EventKind.TOOL, text=f"3{long}"))
+    assert [(event.text[0], len(event.text)) for event in kept.all()] == [("1", 8000), ("2", 50_001), ("3", 8000)]
