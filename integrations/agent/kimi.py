@@ -62,6 +62,8 @@ class KimiSettings(BaseModel):
 class KimiBackend:
     settings: KimiSettings = field(default_factory=KimiSettings)
     name: str = "kimi"
+    _resumed: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """The CLI's own name of the conversation that a process was asked to resume, by session, until its verdict."""
 
     @property
     def pass_environment(self) -> tuple[str, ...]:
@@ -128,8 +130,10 @@ class KimiBackend:
         argv = ["sh", "-c", _ONE_PIPE, program, "--output-format", "stream-json"]
         argv += ["--prompt", self._words(request, own)]
         conversation = self.transcript(home, request.session) if request.resume else None
+        self._resumed.pop(request.session.id, None)
         if conversation is not None:
-            argv += ["--session", conversation.parents[2].name]
+            self._resumed[request.session.id] = conversation.parents[2].name
+            argv += ["--session", self._resumed[request.session.id]]
         env = {
             "KIMI_CODE_HOME": str(own),
             "KIMI_DISABLE_TELEMETRY": "1",
@@ -147,7 +151,16 @@ class KimiBackend:
         self, events: Sequence[agent.Event], exit_code: int | None, request: agent.TurnRequest | None = None
     ) -> port.Verdict:
         verdict = wording.plan_question(kimi_stream.fold(events, exit_code), request)
-        return verdicts.checked(verdict, events, request, chosen=True)
+        if request is None:
+            return verdict
+        asked = self._resumed.pop(request.session.id, "")
+
+        def ours(event: agent.Event) -> agent.Event:
+            """A new conversation is named by the CLI, in a home where there is no other; one that goes on is known."""
+            known = event.session_id and asked in {"", event.session_id}
+            return event.model_copy(update={"session_id": request.session.id}) if known else event
+
+        return verdicts.checked(verdict, [ours(event) for event in events], request, chosen=True)
 
     def corrected_resume(self, events: Sequence[agent.Event], stderr: str, *, resume: bool) -> bool | None:
         said = "\n".join([stderr, *(event.text for event in events if event.kind is agent.EventKind.ERROR)])

@@ -52,7 +52,8 @@ def parse(line: bytes) -> list[agent.Event]:
             call = streams.text_at(value, "tool_call_id")
             return [agent.Event(kind=agent.EventKind.TOOL_RESULT, tool_id=call, denials=denials)]
         case "meta" if streams.text_at(value, "type") == "session.resume_hint":
-            return [agent.Event(kind=agent.EventKind.RESULT, outcome=agent.Outcome.FINISHED)]
+            named = streams.text_at(value, "session_id")
+            return [agent.Event(kind=agent.EventKind.RESULT, outcome=agent.Outcome.FINISHED, session_id=named)]
         case "meta" if streams.text_at(value, "type") == "system.version":
             return [agent.Event(kind=agent.EventKind.SESSION, text=streams.text_at(value, "version"))]
         case _:

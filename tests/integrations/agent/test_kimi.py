@@ -116,6 +116,29 @@ def test_every_session_has_a_home_and_the_newest_conversation_in_it_is_resumed(t
 
 
 @pytest.mark.parametrize(
+    ("resume", "echoed", "outcome"),
+    [
+        (True, "session_new", agent.Outcome.FINISHED),
+        (True, "session_other", agent.Outcome.PROTOCOL_ERROR),
+        (False, "session_other", agent.Outcome.FINISHED),
+    ],
+)
+def test_the_conversation_that_was_resumed_is_the_one_that_was_asked_for(
+    tmp_path: Path, resume: bool, echoed: str, outcome: agent.Outcome
+) -> None:
+    wire = tmp_path / ".kimi-code" / SESSION / "sessions" / "wd" / "session_new" / "agents" / "main" / "wire.jsonl"
+    wire.parent.mkdir(parents=True)
+    wire.write_text("{}")
+    asked = request(tmp_path, resume=resume)
+    BACKEND.command(asked, tmp_path)
+    said = ({"role": "assistant", "content": "Done."}, {**HINT, "session_id": echoed})
+    events = [event for line in said for event in BACKEND.parse(json.dumps(line).encode())]
+    verdict = BACKEND.fold(events, 0, asked)
+    assert verdict.outcome is outcome
+    assert ("worked in session_other" in verdict.summary) is (outcome is agent.Outcome.PROTOCOL_ERROR)
+
+
+@pytest.mark.parametrize(
     ("facts", "disabled"),
     [
         ({}, set()),
