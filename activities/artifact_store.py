@@ -26,6 +26,16 @@ def run_key(run: str, name: str) -> str:
     return "/".join(["runs", *("_" if set(segment) == {"."} else segment for segment in segments)])
 
 
+def turn_key(run: str, turn: int) -> str:
+    """The key of what a run's agent wrote in one turn, in the format of its CLI."""
+    return run_key(run, f"turn-{turn}.jsonl")
+
+
+def writer_key(run: str, turn: int) -> str:
+    """The key of the name of the backend that wrote a turn: only its parser can read it."""
+    return run_key(run, f"turn-{turn}.agent")
+
+
 class ArtifactStream(Protocol):
     """A log that is written while somebody reads it. The writer appends, across attempts too."""
 

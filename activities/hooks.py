@@ -19,6 +19,7 @@ from temporalio import activity
 from activities import artifact_store, egress, rooms
 from domain import errors, hooks, redaction
 from integrations.agent import port
+from integrations.git import clones
 from sandbox import process
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -32,8 +33,8 @@ _HURRIED_SECONDS: Final = 3.0
 
 
 class _Done(BaseModel):
-    """That `after_create` has done its work, kept beside the worktree, where no agent can write. A worktree that is
-    built anew is another directory, and a changed script is another script."""
+    """That `after_create` has done its work, kept beside the worktree, where no agent can write, and gone with it.
+    A directory that somebody else put in its place is another one, and a changed script is another script."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -62,7 +63,7 @@ class HookRunner:
         script = call.hooks.script(hooks.Event.AFTER_CREATE)
         worktree = rooms.contained(self.state_dir, call.worktree)
         done = _Done(inode=worktree.stat().st_ino, script_sha256=hashlib.sha256(script.encode()).hexdigest())
-        note = worktree.parent / "after_create.json"
+        note = clones.RunClone(worktree.parent).created_note
         if not script.strip() or _read(note) == done:
             return hooks.Result()
         result = await self._run(hooks.Event.AFTER_CREATE, call)

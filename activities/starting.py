@@ -15,7 +15,7 @@ PHASE = common.SearchAttributeKey.for_keyword(wire.SA_PHASE)
 NEEDS_HUMAN = common.SearchAttributeKey.for_bool(wire.SA_NEEDS_HUMAN)
 
 
-GENERATION = 4
+GENERATION = 5
 """Of new runs, see `run.State.generation`. It grows when the steps of a run change, and is then recorded with it."""
 
 

@@ -93,8 +93,11 @@ class Attempt:
         self._backend.prepare(self._room.home)
         interrupted = await self._begin(fence)
         resume = self._backend.transcript(self._room.home, self._progress.session) is not None
-        key = artifact_store.run_key(self._request.run, f"turn-{self._request.round}.jsonl")
-        log = self._host.artifacts.append_to(key)
+        run, turn = self._request.run, self._request.round
+        await self._host.artifacts.put(
+            artifact_store.writer_key(run, turn), self._backend.name.encode(), "who wrote it"
+        )
+        log = self._host.artifacts.append_to(artifact_store.turn_key(run, turn))
         try:
             async with self._keeping.going_on(), self._hooks():
                 verdict, ended = await self._played(fence, log, resume=resume, interrupted=interrupted)

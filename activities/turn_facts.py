@@ -60,7 +60,7 @@ async def last_calls(
 ) -> tuple[str, ...]:
     """What the run's agent did last, by the log of this turn or of one shortly before it; empty when none is known."""
     for turn in range(request.round, max(0, request.round - _TURNS_BACK), -1):
-        end = await _end_of(store, artifact_store.run_key(request.run, f"turn-{turn}.jsonl"))
+        end = await _end_of(store, artifact_store.turn_key(request.run, turn))
         events = [event for line in end.splitlines() for event in backend.parse(line)]
         if calls := [event.text[:_CALL_CHARACTERS] for event in events if event.kind is agent.EventKind.TOOL]:
             return tuple(calls[-_CALLS:])

@@ -25,11 +25,11 @@ async def logs(client: Client, run: str, *, turn: int | None, follow: bool, raw:
     """
     issue = await listing.find(client, run)
     artifacts = settings.load().artifacts_dir
-    backend = await _backend(client, issue)
     known = transcript.turns(artifacts, issue)
     if not follow and (turn or 1) not in known and not (turn is None and known):
         raise failures.Failed(_nothing(issue, artifacts, known, turn))
     first = turn if turn is not None else transcript.newest(artifacts, issue) or 1
+    backend = await _backend(client, issue, artifacts, first)
     if as_json:
         render.emit_json(_events(artifacts, issue, backend, first))
         return
@@ -52,7 +52,7 @@ async def _follow(
         later = transcript.after(artifacts, issue, turn)
         if known != turn and (artifacts / transcript.key(issue, turn)).exists():
             known = turn
-            show.read_as(await _backend(client, issue))  # each turn may be another agent's
+            show.read_as(await _backend(client, issue, artifacts, turn))  # each turn may be another agent's
         show.lines(tap.read(rest=bool(later) or ended))
         if later and only_one:
             return
@@ -73,8 +73,11 @@ async def _follow(
             await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _backend(client: Client, issue: refs.Issue) -> str:
-    """The agent whose format the output has; empty when no worker answers, and the lines are shown as they are."""
+async def _backend(client: Client, issue: refs.Issue, artifacts: Path, turn: int) -> str:
+    """The agent whose format a turn's output has; empty when neither the turn nor a worker says it, and the lines are
+    shown as they are."""
+    if written := transcript.writer(artifacts, issue, turn):
+        return written
     try:
         state = await runs.query(client, issue)
     except runs.NotAnswered:

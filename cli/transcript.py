@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +29,14 @@ Parser = Callable[[bytes], list[agent.Event]]
 
 def key(issue: refs.Issue, turn: int) -> str:
     """Where the artifacts hold the output of one turn."""
-    return artifact_store.run_key(issue.workflow_id, f"turn-{turn}.jsonl")
+    return artifact_store.turn_key(issue.workflow_id, turn)
+
+
+def writer(artifacts: Path, issue: refs.Issue, turn: int) -> str:
+    """The backend that wrote a turn; empty when the turn does not say so."""
+    with suppress(OSError, UnicodeDecodeError):
+        return (artifacts / artifact_store.writer_key(issue.workflow_id, turn)).read_text("utf-8").strip()
+    return ""
 
 
 def turns(artifacts: Path, issue: refs.Issue) -> list[int]:
@@ -76,7 +84,7 @@ def tail(artifacts: Path, issue: refs.Issue, backend: str, most: int) -> list[st
     turn = newest(artifacts, issue)
     if turn is None:
         return []
-    parse = parser(backend)
+    parse = parser(writer(artifacts, issue, turn) or backend)
     with (artifacts / key(issue, turn)).open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - _TAIL_BYTES))

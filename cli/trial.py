@@ -142,13 +142,13 @@ class Watch:
 
     def _milestones(self, state: State) -> list[str]:
         """What the agent's log says since the last look."""
-        parse = transcript.parser(state.backend)
         found: list[str] = []
         for turn in transcript.turns(self.artifacts, self.issue):
             if turn < self._turn:
                 continue
             if turn > self._turn or self._tap is None:
                 self._turn, self._tap = turn, transcript.Tap(self.artifacts / transcript.key(self.issue, turn))
+            parse = transcript.parser(transcript.writer(self.artifacts, self.issue, turn) or state.backend)
             events = [event for raw in self._tap.read() for event in parse(raw) if event.kind in _MILESTONES]
             found += [line for event in events for line in transcript.lines(event)]
         return found

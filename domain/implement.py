@@ -109,6 +109,8 @@ class State(Model):
     """What a person handed back could not be pushed: it is in the worktree alone."""
     held: bool = False
     lease: work.HostLease | None = None
+    only_here: bool = True
+    """What the agent left may be on its host alone: no turn has told yet that its work is pushed."""
     lost_host: str = ""
     worktree: work.Worktree | None = None
     turn: agent.TurnResult | None = None
@@ -216,6 +218,14 @@ def result(state: State) -> Result:
 def disk_is_theirs(state: State) -> bool:
     """Whether the worktree holds, or may hold, what a person did and nobody has pushed."""
     return bool(state.taken_over_by) or state.handback is not None or state.unrecorded
+
+
+def may_leave_host(state: State) -> bool:
+    """Whether a wait without an end in sight frees the host for others: any host can go on from what is pushed."""
+    if state.generation < 5 or state.lease is None or disk_is_theirs(state):
+        return False
+    noted = state.worktree is not None and state.worktree.handed_over is not None
+    return not state.only_here and not noted
 
 
 def turn_request(state: State, session: agent.Session, *, resume: bool) -> agent.TurnRequest:

@@ -93,6 +93,7 @@ def after_settlement(state: State) -> None:
 
 def after_turn(state: State, result: agent.TurnResult) -> None:
     state.turn = result
+    state.only_here = bool(result.wip_note)
     state.session = result.session
     state.cost_usd = result.cost_usd if result.cost_usd is not None else state.cost_usd
     state.answer = None
@@ -120,7 +121,7 @@ def after_integration(state: State, result: work.Integration) -> None:
     """No change gets one more turn, an unsafe one goes back to the agent, a pushed one is verified next."""
     state.integration = result
     if result.outcome is work.IntegrationOutcome.PUSHED:
-        state.unrecorded = False
+        state.unrecorded = state.only_here = False
         state.expected_remote_sha = result.head_sha
         if not state.policy.verify_command:
             state.ending = Ending(outcome=Outcome.READY)

@@ -94,8 +94,11 @@ class ImplementWorkflow:
             round_outcomes.failed(self._state, step, str(kind), watching.error_message(error))
 
     async def _await_release(self) -> None:
-        """A hold may last for days: a turn that was granted and not begun is somebody else's meanwhile."""
+        """A hold may last for days: a turn that was granted and not begun is somebody else's meanwhile, and so is the
+        slot of the host."""
         await self._give_turn_back()
+        if implement.may_leave_host(self._state):
+            await self._leave_host()
         await workflow.wait_condition(lambda: not self._state.held)
 
     async def _claim_host(self) -> None:
@@ -190,7 +193,7 @@ class ImplementWorkflow:
         except exceptions.FailureError as not_yet:  # a local activity's error comes as it is, not wrapped
             if exceptions.is_cancelled_exception(not_yet):
                 raise
-            if self._state.ask_again and self._state.lease is not None:
+            if implement.may_leave_host(self._state) or (self._state.ask_again and self._state.lease is not None):
                 await self._leave_host()  # who has a place in the pool may be waiting for just this host
             answer = await watching.finished(
                 workflow.start_activity_method(

@@ -102,6 +102,7 @@ class RunClone:
             await check_out(source, fresh, start.files or "HEAD")
             if start.files:
                 await source.git.run("read-tree", "--reset", "HEAD", at=runner.Place(fresh / ".git"))
+            self.created_note.unlink(missing_ok=True)
             self._note.unlink(missing_ok=True)
             await asyncio.to_thread(self._put_away, self.path)
             os.rename(fresh, self.path)
@@ -127,6 +128,12 @@ class RunClone:
     def remove(self) -> None:
         """Remove the clone and its note; nothing there is no error."""
         remove_tree(self.home)
+
+    @property
+    def created_note(self) -> Path:
+        """Where others note what they do once in a clone. It goes when the clone is built anew, and the agent cannot
+        write it."""
+        return self.home / "after_create.json"
 
     @property
     def _note(self) -> Path:

@@ -88,7 +88,10 @@ async def test_start_afresh_ignores_the_pushed_branch_and_the_clone(lab: Lab) ->
     lab.commit({"a.txt": "a\n"})
     await lab.integrate()
     write(lab.clone, {"left.txt": "left\n"})
+    done_once = clones.RunClone.of(lab.state, RUN).created_note
+    done_once.write_text("done in the former clone")
     fresh = await lab.prepare(start_fresh=True)
+    assert not done_once.exists()
     assert fresh.head_sha == lab.first
     assert not (lab.clone / "left.txt").exists()
     assert not (lab.clone / "a.txt").exists()

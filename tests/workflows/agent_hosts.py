@@ -72,7 +72,8 @@ class HostActivities:
         async with world.call(wire.PREPARE_WORKTREE, issue):
             world.prepared.append(request)
             tip = world.forge.branches["main"]
-            head = self._host.worktrees.get(request.run) or world.forge.branches.get(request.branch, tip)
+            pushed = world.in_progress.get(request.run) or world.forge.branches.get(request.branch, tip)
+            head = self._host.worktrees.get(request.run) or pushed
             self._host.worktrees[request.run] = tip if request.start_fresh else head
             return work.Worktree(path="worktree", base_sha=tip, head_sha=head, base_tip_sha=tip)
 
@@ -89,8 +90,12 @@ class HostActivities:
                 files = {f"issue-{issue.number}.py": f"turn {request.round}"} if turn.files is None else turn.files
                 if files and not turn.refuses:
                     self._commit(world, request, files)
+                if not turn.alone:
+                    world.in_progress[request.run] = self._host.worktrees[request.run]
                 return agent.TurnResult(
                     outcome=_outcome(turn),
+                    wip_sha=world.in_progress.get(request.run, ""),
+                    wip_note="the forge refuses it" if turn.alone else "",
                     session=request.session,
                     summary=f"turn {request.round} done",
                     question=turn.asks,

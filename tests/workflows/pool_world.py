@@ -4,20 +4,21 @@ import itertools
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from temporalio import client, common, worker
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import ResetActivityRequest, SetWorkerDeploymentCurrentVersionRequest
+from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
 from temporalio.service import RPCError
+from temporalio.testing import WorkflowEnvironment
 
 from activities import admission, edge
 from activities.pool import PoolActivities, start_fleet
 from domain import budget, pool, refs, roster, turn_ends, turns, wire
 from store import engine
 from tests.workflows import turn_taker
-from tests.workflows.runs import eventually
+from tests.workflows.runs import attempted_now, eventually
 from workers import topology
 from workflows.fleet import FleetWorkflow
 
@@ -109,19 +110,18 @@ class Taker:
         return await eventually(said)
 
     async def asks_now(self) -> None:
-        pending = (await self.handle.describe()).raw_description.pending_activities
-        for call in pending:
-            await self.temporal.workflow_service.reset_activity(
-                ResetActivityRequest(
-                    namespace=self.temporal.namespace,
-                    execution=WorkflowExecution(workflow_id=self.handle.id),
-                    id=call.activity_id,
-                )
-            )
+        await attempted_now(self.temporal, self.handle.id)
 
     async def ends(self, outcome: str = "finished", retry_after_seconds: float | None = None) -> None:
         how = turn_taker.End(outcome=outcome, retry_after_seconds=retry_after_seconds)
         await self.handle.signal("end", how)
+
+
+async def at_noon(env: WorkflowEnvironment, fleet: Fleet) -> None:
+    """Set the fleet's clock to a noon, so that the day whose budget a test counts does not end meanwhile."""
+    now = await env.get_current_time(fleet.handle)
+    noon = datetime.combine(now.astimezone(UTC).date() + timedelta(days=1), time(12), UTC)
+    await env.fast_forward(fleet.handle, noon - now)
 
 
 @asynccontextmanager
@@ -147,7 +147,15 @@ async def running(temporal: client.Client, folder: Path, *more: type) -> AsyncIt
         await stack.enter_async_context(control)
         await eventually(lambda: _made_current(temporal))
         await start_fleet(temporal)
-        yield Fleet(temporal, store, activities)
+        fleet = Fleet(temporal, store, activities)
+        await eventually(lambda: _has_begun(fleet))
+        yield fleet
+
+
+async def _has_begun(fleet: Fleet) -> bool:
+    """The fleet's first workflow task is over: whoever counts events from now on counts none of it."""
+    described = (await fleet.handle.describe()).raw_description
+    return described.workflow_execution_info.history_length > 3 and not described.HasField("pending_workflow_task")
 
 
 async def _made_current(temporal: client.Client) -> bool:

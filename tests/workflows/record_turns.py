@@ -12,7 +12,7 @@ from typing import Final
 
 from temporalio.testing import WorkflowEnvironment
 
-from domain import agent, errors, implement, pool, refs, run, turns, wire
+from domain import agent, errors, implement, pool, refs, roster, run, turns, wire
 from domain.policy import ApprovalMode, RepositoryPolicy
 from tests.workflows import installation, record
 from tests.workflows.installation import Installation
@@ -106,6 +106,28 @@ async def lined_up_later(fettle: Installation) -> Recorded:
     return _of(started)
 
 
+async def host_freed_for_others(fettle: Installation) -> Recorded:
+    """The next turn is waited for without a host, and so is the end of a hold (generation 5)."""
+    world = fettle.world("totals")
+    world.turns[1] = deque([Turn(limited=True), Turn()])
+    stop = world.stop(wire.RUN_AGENT)
+    started = await _started(fettle, world)
+    await stop.reached.wait()
+    fleet = fettle.temporal.get_workflow_handle(refs.FLEET_WORKFLOW_ID)
+    await fleet.execute_update(wire.CHANGE_AGENTS, roster.Change(by="ann", kind=roster.Kind.PAUSE, name="dev-default"))
+    stop.open.set()
+    await world.called(wire.RELEASE_HOST)
+    again = world.stop(wire.RUN_AGENT)
+    await fleet.execute_update(wire.CHANGE_AGENTS, roster.Change(by="ann", kind=roster.Kind.RESUME, name="dev-default"))
+    await again.reached.wait()
+    await started.hold()
+    again.open.set()
+    await world.called(wire.RELEASE_HOST, 2)
+    await started.release()
+    await started.ended()
+    return _of(started)
+
+
 async def judgement_paid(fettle: Installation) -> Recorded:
     """The fleet writes the end that an agent host has told it, and books it."""
     world = fettle.world("totals")
@@ -145,6 +167,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Installation], Awaitable[Recorded]]]] = 
         handed_over,
         lined_up_at_once,
         lined_up_later,
+        host_freed_for_others,
     )
 }
 

@@ -12,7 +12,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from temporalio import client, exceptions, service
 from temporalio.api.activity.v1 import ActivityOptions
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, PendingActivityState
 from temporalio.api.update.v1 import UpdateRef
 from temporalio.api.workflowservice.v1 import (
     PollWorkflowExecutionUpdateRequest,
@@ -32,6 +32,31 @@ async def eventually(look: Callable[[], Awaitable[T]], true: Callable[[T], objec
         while not true(found := await look()):  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.05)
     return found
+
+
+async def attempted_now(
+    temporal: client.Client, workflow_id: str, concerns: Callable[[str], bool] = lambda name: True
+) -> None:
+    """The workflow's activities that wait for their next attempt make it now. A reset is lost on an attempt that is
+    under way, and that one may have looked too early: it is waited for."""
+    handle = temporal.get_workflow_handle(workflow_id)
+
+    async def reset() -> bool:
+        pending = (await handle.describe()).raw_description.pending_activities
+        found = [each for each in pending if concerns(each.activity_type.name)]
+        if any(each.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED for each in found):
+            return False
+        for each in found:
+            execution = WorkflowExecution(workflow_id=workflow_id)
+            request = ResetActivityRequest(namespace=temporal.namespace, execution=execution, id=each.activity_id)
+            try:
+                await temporal.workflow_service.reset_activity(request)
+            except service.RPCError as error:  # it has just come to its end by itself
+                if error.status is not service.RPCStatusCode.NOT_FOUND:
+                    raise
+        return True
+
+    await eventually(reset)
 
 
 @dataclass
@@ -130,17 +155,7 @@ class Run:
 
     async def poll_now(self, *, workflow_id: str = "") -> None:
         """What a webhook does: the slow polls look at once."""
-        about = workflow_id or self.issue.workflow_id
-        described = await self.temporal.get_workflow_handle(about).describe()
-        for pending in described.raw_description.pending_activities:
-            if pending.activity_type.name in wire.WATCHES:
-                await self.temporal.workflow_service.reset_activity(
-                    ResetActivityRequest(
-                        namespace=self.temporal.namespace,
-                        execution=WorkflowExecution(workflow_id=about),
-                        id=pending.activity_id,
-                    )
-                )
+        await attempted_now(self.temporal, workflow_id or self.issue.workflow_id, wire.WATCHES.__contains__)
 
     async def expire(self, activity_name: str, after: timedelta, *, workflow_id: str = "") -> None:
         """Let a call of the round (or of another workflow) that nobody takes up time out soon: an operator's verb, by

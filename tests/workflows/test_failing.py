@@ -260,6 +260,7 @@ async def test_a_host_that_is_gone_is_left_for_another_one(world: World, fettle:
         started = await fettle.start(world.issue(1))
         await stop.reached.wait()
         stop.open.set()
+        await world.until(lambda: world.inside == 0)  # the worktree is there: the shutdown would interrupt its making
         await lone.hosts[host.host_id].shutdown()
     world.hosts = others
     await started.expire(wire.RUN_AGENT, timedelta(seconds=1))

@@ -6,14 +6,15 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from temporalio import client, worker
-from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
+from temporalio import client, service, worker
+from temporalio.testing import ActivityEnvironment, TimeSkippingConfig, WorkflowEnvironment
 
 from activities import edge, judge_process, judging, rooms
 from activities.reviewing import JudgementActivities
@@ -23,6 +24,7 @@ from sandbox import unconfined
 from tests.workflows import installation, judge_taker, pool_world
 from tests.workflows.pool_world import REPO, Fleet
 from tests.workflows.runs import eventually
+from tests.workflows.test_long_waits import SKIPPING
 
 HEADS = tuple(letter * 40 for letter in "abcde")
 PROGRAM = """#!{python}
@@ -99,13 +101,17 @@ class Desk:
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     (tmp_path / "claude").write_text(PROGRAM.format(python=sys.executable))
     (tmp_path / "claude").chmod(0o755)
-    async with await WorkflowEnvironment.start_local(**installation.server()) as env:
-        temporal = await installation.connect(env)
-        async with pool_world.running(temporal, tmp_path, judge_taker.JudgeTaker) as fleet:
-            desk = Desk(fleet, tmp_path, judging.till_of("claude", temporal))
-            desk.answers()
-            async with agents(desk):
-                yield desk
+    async with (
+        await WorkflowEnvironment.start_time_skipping_v2(
+            ts_config=TimeSkippingConfig(enabled=False), **installation.server(**SKIPPING)
+        ) as env,
+        pool_world.running(env.client, tmp_path, judge_taker.JudgeTaker) as fleet,
+    ):
+        await pool_world.at_noon(env, fleet)
+        desk = Desk(fleet, tmp_path, judging.till_of("claude", env.client))
+        desk.answers()
+        async with agents(desk):
+            yield desk
 
 
 def agents(desk: Desk) -> worker.Worker:
@@ -147,8 +153,7 @@ async def test_a_judgement_has_a_line_of_its_kind_and_counts_against_the_budgets
     assert (by_kind.key, by_kind.usd) == ("review", 0.25)
     state = await desk.fleet.state()
     assert {t.usd for t in state.book.tallies.values()} == {0.25}
-    first = [event async for event in desk.fleet.temporal.list_workflows(f'WorkflowId="{run.id}"')]
-    began = min(first, key=lambda w: w.start_time).run_id
+    began = run.first_execution_run_id
     assert f"run/{run.id}@{began}" in state.book.tallies  # as the run's turns, whatever it has continued as
 
 
@@ -278,7 +283,7 @@ async def test_parallel_judgements_never_pass_the_day_by_more_than_one_reservati
     assert max(seen) <= 4.5 + 1.0
     assert desk.asked <= 5
     for run in runs:
-        if not (await run.describe()).close_time:
+        with suppress(service.RPCError):  # it has ended by itself
             await run.terminate("by a test")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from temporalio import client, exceptions
-from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
+from temporalio.testing import ActivityEnvironment, TimeSkippingConfig, WorkflowEnvironment
 
 from domain import budget, errors, pool, roster, wire
 from domain.fleet import FleetState
@@ -17,6 +17,7 @@ from domain.roster import Kind
 from tests.workflows import installation, pool_world
 from tests.workflows.pool_world import Fleet
 from tests.workflows.runs import eventually
+from tests.workflows.test_long_waits import SKIPPING
 
 
 @pytest.fixture
@@ -25,6 +26,19 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
         await WorkflowEnvironment.start_local(**installation.server()) as env,
         pool_world.running(await installation.connect(env), tmp_path) as started,
     ):
+        yield started
+
+
+@pytest.fixture
+async def within_a_day(tmp_path: Path) -> AsyncIterator[Fleet]:
+    """Its day does not end before the test does."""
+    async with (
+        await WorkflowEnvironment.start_time_skipping_v2(
+            ts_config=TimeSkippingConfig(enabled=False), **installation.server(**SKIPPING)
+        ) as env,
+        pool_world.running(env.client, tmp_path) as started,
+    ):
+        await pool_world.at_noon(env, started)
         yield started
 
 
@@ -46,8 +60,9 @@ async def spent_and_reserved(fleet: Fleet) -> float:
 
 
 @pytest.mark.timeout(150)  # twenty runs of five turns each
-async def test_twenty_parallel_runs_never_pass_the_day_by_more_than_one_reserved_turn(fleet: Fleet) -> None:
+async def test_twenty_parallel_runs_never_pass_the_day_by_more_than_one_reserved_turn(within_a_day: Fleet) -> None:
     """Every run wants four turns of one dollar, the day has ten."""
+    fleet = within_a_day
     limit, price = 10.0, 1.0
     await fleet.budgets(limits={"day_usd": limit})
     takers = [await fleet.taker(costs=(price,) * 4, estimate_usd=price) for _ in range(20)]

@@ -1,11 +1,14 @@
 """Turns that follow each other, and the pool that lends them."""
 
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from domain import errors, refs, run, turns, wire
+from domain import errors, refs, roster, run, turns, wire
 from domain.policy import RepositoryPolicy
 from tests.workflows.installation import Installation
+from tests.workflows.runs import eventually
 from tests.workflows.world import Turn, World
 
 
@@ -58,6 +61,70 @@ async def test_a_providers_refusal_is_waited_for_without_a_slot_and_the_session_
     assert (await started.ended()).phase is run.Phase.DONE
     first, second = world.turn_requests
     assert second.session.id == first.session.id
+
+
+@asynccontextmanager
+async def paused(fettle: Installation) -> AsyncIterator[None]:
+    """Nobody gets a turn meanwhile."""
+    fleet = fettle.temporal.get_workflow_handle(refs.FLEET_WORKFLOW_ID)
+
+    async def change(kind: roster.Kind) -> None:
+        await fleet.execute_update(wire.CHANGE_AGENTS, roster.Change(by="ann", kind=kind, name="dev-default"))
+
+    await change(roster.Kind.PAUSE)
+    try:
+        yield
+    finally:
+        await change(roster.Kind.RESUME)
+
+
+async def test_a_run_that_waits_for_its_next_turn_frees_its_host(fettle: Installation, world: World) -> None:
+    """A budget may be spent until midnight: the slot is for runs that can go on."""
+    world.turns[1] = deque([Turn(limited=True), Turn()])
+    stop = world.stop(wire.RUN_AGENT)
+    started = await fettle.start(world.issue(1))
+    await stop.reached.wait()
+    async with paused(fettle):
+        stop.open.set()
+        await world.called(wire.RELEASE_HOST)
+        assert world.host_of(started.issue.workflow_id) is None
+        assert len(world.turn_requests) == 1
+    assert (await started.ended()).phase is run.Phase.DONE
+    first, second = world.turn_requests
+    assert second.session.id == first.session.id
+
+
+async def test_a_run_whose_work_is_on_its_host_alone_waits_there(fettle: Installation, world: World) -> None:
+    """Another host would begin without it."""
+    world.turns[1] = deque([Turn(limited=True, alone=True), Turn()])
+    stop = world.stop(wire.RUN_AGENT)
+    started = await fettle.start(world.issue(1))
+    await stop.reached.wait()
+    async with paused(fettle):
+        stop.open.set()
+
+        async def waiting() -> list[str]:
+            described = (await started.child.describe()).raw_description
+            return [each.activity_type.name for each in described.pending_activities]
+
+        await eventually(waiting, lambda names: wire.BEGIN_TURN in names)
+        assert world.host_of(started.issue.workflow_id) is not None
+    assert (await started.ended()).phase is run.Phase.DONE
+    assert world.count(wire.CLAIM_HOST) == 1
+
+
+async def test_a_held_run_frees_its_host_and_goes_on_with_its_work(fettle: Installation, world: World) -> None:
+    """A hold may last for days."""
+    stop = world.stop(wire.RUN_AGENT)
+    started = await fettle.start(world.issue(1))
+    await stop.reached.wait()
+    await started.hold()
+    stop.open.set()
+    await world.called(wire.RELEASE_HOST)
+    assert world.host_of(started.issue.workflow_id) is None
+    await started.release()
+    assert (await started.ended()).phase is run.Phase.DONE
+    assert len(world.turn_requests) == 1
 
 
 async def test_every_turn_is_given_back_to_the_pool(fettle: Installation, world: World) -> None:

@@ -65,6 +65,8 @@ class Turn:
     asks: agent.Question | None = None
     limited: bool = False
     """The turn ends at the CLI's own limit, with its work half done."""
+    alone: bool = False
+    """The forge takes no work in progress: what the turn leaves is on its host alone."""
     cost_usd: float | None = None
 
 
@@ -97,6 +99,8 @@ class World:
         """Verdicts of commits in the order in which CI is first asked about them; then `ci`."""
         self.turns: dict[int, deque[Turn]] = {}
         self.findings: deque[tuple[work.SafetyFinding, ...]] = deque()
+        self.in_progress: dict[str, str] = {}
+        """The work in progress of each run as the forge holds it."""
         self.verifies: deque[bool] = deque()
         self.verdicts: deque[tuple[str, ...]] = deque()
         """Blocking findings of the reviewing model, one entry a review; then none."""
