@@ -263,6 +263,8 @@ class _Run:
         found = _Worker(self._extractor) if fresh else _take(self._extractor)
         with self._pull:
             self._hired.append(found)
+            if self._stop.is_set():  # the others were told before this one was among them
+                found.cancel()
         return found
 
 

@@ -1,6 +1,8 @@
 """What holds for every test of the house."""
 
 import collections
+import os
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
@@ -8,6 +10,27 @@ import pytest
 # A machine with other work takes longer over an example now and then: that is no finding.
 hypothesis.settings.register_profile("fettle", deadline=None)
 hypothesis.settings.load_profile("fettle")
+
+
+_OURS = ("FETTLE_AGENT_CLIS", "FETTLE_GITHUB_", "FETTLE_TEMPORAL_CLI", "FETTLE_TEST_")
+"""Variables that tell the tests what to use."""
+_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX")
+"""What git tells its hooks and `git rebase --exec`: a git of the tests would work on that repository."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobodys_environment() -> Iterator[None]:
+    """Whoever runs the tests may have an installation of their own, and settings for it."""
+    foreign = [
+        name
+        for name in os.environ
+        if (name.startswith(("FETTLE_", "TEMPORAL_")) and not name.startswith(_OURS)) or name in _REPOSITORY
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        for name in foreign:
+            patch.delenv(name)
+        patch.setenv("TEMPORAL_CONFIG_FILE", os.devnull)
+        yield
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

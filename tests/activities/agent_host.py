@@ -15,6 +15,8 @@ from sandbox import proc, unconfined
 
 RUN = "issue/acme/api/7"
 GIT = ("git", "-c", "user.name=T", "-c", "user.email=t@example.invalid", "-c", "init.defaultBranch=main")
+OWN_CONFIGURATION = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+"""What whoever runs the tests has told git (to sign commits, say) is not told to these repositories."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Host:
         worktree.mkdir(parents=True)
         (worktree / "README.md").write_text("hello\n")
         for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "begin")):
-            subprocess.run([*GIT, *arguments], cwd=worktree, check=True)
+            subprocess.run([*GIT, *arguments], cwd=worktree, check=True, env={**os.environ, **OWN_CONFIGURATION})
         return cls(folder / "state", worktree, folder / "script.json")
 
     def play(self, *turns: list[dict[str, Any]]) -> None:
@@ -61,6 +63,13 @@ class Host:
         home = rooms.Room.of(self.state, request.run).home
         facts: dict[str, Any] = json.loads((home / ".scripted" / f"{request.session.id}.json").read_text())
         return facts
+
+    def done(self, request: agent.TurnRequest) -> int:
+        """Steps of the newest turn that are done and kept; -1 before it has begun."""
+        try:
+            return int(self.session_facts(request)["turns"][-1]["done"])
+        except FileNotFoundError:
+            return -1
 
     def commits(self) -> list[str]:
         done = subprocess.run(

@@ -58,6 +58,13 @@ async def file_at(path: Path) -> None:
             await asyncio.sleep(0.02)
 
 
+async def at_rest(host: Host, request: agent.TurnRequest, steps: int) -> None:
+    """Until so many steps are done: a kill in the middle of git's own work would leave its lock behind."""
+    async with asyncio.timeout(20):
+        while await asyncio.to_thread(host.done, request) != steps:  # noqa: ASYNC110 - another process, as above
+            await asyncio.sleep(0.02)
+
+
 async def test_a_turn_leaves_its_work_a_result_and_a_transcript(host: Host) -> None:
     host.play(
         [
@@ -79,6 +86,7 @@ async def test_a_turn_leaves_its_work_a_result_and_a_transcript(host: Host) -> N
     assert all(line["scripted"] is True for line in host.transcript())
     assert result.transcript is not None
     assert result.transcript.key == "runs/issue/acme/api/7/turn-1.jsonl"
+    assert (host.state / "artifacts/runs/issue/acme/api/7/turn-1.agent").read_text() == "scripted"
     assert result.transcript.size == environment.beats[-1].log_offset
     assert processes_in(host.worktree) == []
 
@@ -143,6 +151,7 @@ async def test_a_stopped_turn_is_resumed_and_each_step_happens_once(host: Host, 
     activities, request, first = host.activities(), host.request(), Environment()
     running = asyncio.create_task(first.run(activities.run_agent, request))
     await first.beat_where(lambda each: each.cost_usd == 0.25)
+    await at_rest(host, request, steps.index(WAIT))
     first.cancel(activity.ActivityCancellationDetails(**{how: True}))
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -282,8 +291,8 @@ async def test_silence_without_work_is_a_stall(host: Host) -> None:
 
 
 async def test_a_silent_process_that_works_is_no_stall(host: Host) -> None:
-    host.play([{"hang": {"busy": True, "seconds": 3}}, {"say": "computed"}])
-    bounds = agent.Limits(silence_seconds=1, total_seconds=30)
+    host.play([{"hang": {"busy": True, "seconds": 5}}, {"say": "computed"}])
+    bounds = agent.Limits(silence_seconds=3, total_seconds=50)
     result = await Environment().run(host.activities().run_agent, host.request(limits=bounds))
     assert result.summary == "computed"
 

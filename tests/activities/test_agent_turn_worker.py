@@ -113,7 +113,7 @@ async def test_a_turn_survives_its_worker_and_plays_each_step_once(
         await made.ticking()
         first.send_signal(how)
         await first.wait()
-        assert await quiescent(made.host.worktree, 3 if how is signal.SIGKILL else 0.5)
+        assert await quiescent(made.host.worktree, 15 if how is signal.SIGKILL else 0.5)
         (made.host.worktree / "ticks").unlink()
         (made.host.worktree.parent / "go").touch()
         await made.start_worker()

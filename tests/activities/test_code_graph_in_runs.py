@@ -108,8 +108,8 @@ async def test_a_repositorys_own_prompt_has_the_map_too(station: Station) -> Non
 
 
 async def test_a_turn_whose_map_is_not_ready_says_so_in_one_line_and_goes_on(station: Station) -> None:
-    words = await station.turn(station.graph(seconds=0.05))
-    assert "\nNo map of the code: it was not ready after 0.05 s.\n" in words
+    words = await station.turn(station.graph(seconds=0.01))
+    assert "\nNo map of the code: it was not ready after 0.01 s.\n" in words
     assert "## Where to look" not in words
 
 
@@ -226,5 +226,5 @@ async def test_the_verify_command_is_told_which_tests_to_run_first(lab: Lab) -> 
 
 
 async def test_a_verification_without_the_graph_runs_all_the_same(lab: Lab) -> None:
-    done = await _verify(lab, 'set -u; echo "first:$FETTLE_TESTS_FIRST."', lab.first, seconds=0.05)
+    done = await _verify(lab, 'set -u; echo "first:$FETTLE_TESTS_FIRST."', lab.first, seconds=0.01)
     assert (done.passed, done.tail, done.tests_first) == (True, "first:.\n", ())

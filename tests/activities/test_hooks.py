@@ -162,7 +162,7 @@ async def test_a_script_that_takes_too_long_is_ended_with_all_it_started(place: 
         async with place.runner.around_turn(place.call(before_run=STUBBORN, timeout=1)):
             pass
     assert failed.value.exit_code is None
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 20  # of the 300 that it would take
     assert processes_in(place.worktree) == []
 
 
@@ -196,7 +196,7 @@ async def test_after_run_of_a_cancelled_turn_is_short(place: Place) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await task
     assert place.lines() == ["x"]
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20  # of the 300 that it would take
     assert processes_in(place.worktree) == []
 
 

@@ -1,5 +1,6 @@
 """Forecasts of collisions by real mirrors, real issues' texts and the real code graph; what is missing is said."""
 
+import asyncio
 import os
 import shutil
 from pathlib import Path
@@ -130,6 +131,9 @@ async def test_a_fetch_that_takes_long_is_not_cut_short_and_the_next_question_fi
         patched.setenv("PATH", f"{slow}{os.pathsep}{os.environ['PATH']}")
         found = await ActivityEnvironment().run(activities.predict_conflicts, question)
         assert found.missing == "the repository was not fetched after 0.3 s"
+        async with asyncio.timeout(20):  # it is started with the PATH of that moment
+            while not calls.exists():  # noqa: ASYNC110 - another process writes, and tells nobody
+                await asyncio.sleep(0.02)
     gate.touch()
     found = await ActivityEnvironment().run(activities.predict_conflicts, question)
     assert found.pairs[0].probability > LIMIT

@@ -170,14 +170,22 @@ async def test_what_a_silent_command_writes_is_kept_within_the_limit(hosts: tupl
 async def test_a_turn_of_many_checkpoints_leaves_one_archive(hosts: tuple[Host, Host], store: Store) -> None:
     """What a killed worker of this host had no time to name goes as well; another host's is not ours to remove."""
     one, _ = hosts
-    one.play([step for number in range(8) for step in (*write(number), {"sleep": 0.3})])
+    one.play([step for number in range(4) for step in (*write(number), *wait_for(f"go-{number}"))])
     await one.prepare()
     own = await checkpoints(one, store).put_archive(RUN, 1, b"never named", "")
     other = await turn_checkpoint.Checkpoints(store, "b").put_archive(RUN, 1, b"of another host", "")
     activities = one.activities(checkpoints=checkpoints(one, store))
-    result = await Environment().run(activities.run_agent, one.request())
+    running = asyncio.create_task(Environment().run(activities.run_agent, one.request()))
+
+    async def kept(steps: int) -> None:
+        await noted(one, lambda note: remembered(one, note) == steps)
+
+    for number in range(4):
+        await kept(2 * number + 1)
+        (one.worktree.parent / f"go-{number}").touch()
+    result = await running
     made = {key for key in store.written if "/session-turn-1/a@" in key} - {own.key}
-    assert len(made) > 2
+    assert len(made) >= 4
     assert result.session.archive is not None
     assert store.archives(1) == sorted([result.session.archive.key, other.key])
     second = await Environment().run(activities.run_agent, one.request(2, resume=True))

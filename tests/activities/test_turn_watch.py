@@ -110,15 +110,14 @@ async def test_a_sigstopped_agent_is_found_and_nothing_of_it_is_left(
 ) -> None:
     monkeypatch.setattr(turn_watch, "STOPPED_SECONDS", 1.0)
     host.play([{"write": {"path": "begun", "content": ""}}, {"hang": {"busy": True}}])
-    request = host.request(limits=agent.Limits(stop_grace_seconds=0.5, silence_seconds=4))
+    monkeypatch.setattr(turn_watch, "_LOOK_SECONDS", 0.5)
+    request = host.request(limits=agent.Limits(stop_grace_seconds=0.5, silence_seconds=600))
     environment = Environment()
     running = asyncio.create_task(environment.run(host.activities().run_agent, request))
     program = await _program(host)
-    began = time.monotonic()
     assert proc.send(program, signal.SIGSTOP)
     with pytest.raises(errors.AgentStalled, match="SIGSTOP"):
         await running
-    assert time.monotonic() - began < 6
     assert processes_in(host.worktree) == []
 
 
@@ -140,8 +139,9 @@ async def test_a_sigstopped_agent_is_found_within_a_minute_with_the_limits_of_pr
 
 async def test_a_stopped_launcher_is_woken_to_clean_up(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn_watch, "STOPPED_SECONDS", 1.0)
+    monkeypatch.setattr(turn_watch, "_LOOK_SECONDS", 0.5)
     host.play([{"write": {"path": "begun", "content": ""}}, {"hang": {}}])
-    request = host.request(limits=agent.Limits(stop_grace_seconds=0.5, silence_seconds=4))
+    request = host.request(limits=agent.Limits(stop_grace_seconds=0.5, silence_seconds=600))
     running = asyncio.create_task(Environment().run(host.activities().run_agent, request))
     program = await _program(host)
     launcher = proc.identity(proc.parent(program.pid))
@@ -158,10 +158,10 @@ async def test_a_lost_agent_is_ended_although_the_event_loop_is_blocked(
 ) -> None:
     monkeypatch.setattr(turn_watch, "_TAKEN_WITHIN_SECONDS", 0.3)
     host.play([{"write": {"path": "begun", "content": ""}}, {"hang": {}}])
-    request = host.request(limits=agent.Limits(stop_grace_seconds=0.5, silence_seconds=1))
+    request = host.request(limits=agent.Limits(stop_grace_seconds=0.5, silence_seconds=4))
     running = asyncio.create_task(Environment().run(host.activities().run_agent, request))
     program = await _program(host)
-    until = time.monotonic() + 15
+    until = time.monotonic() + 30
     while proc.is_alive(program) and time.monotonic() < until:
         time.sleep(0.05)  # noqa: ASYNC251 - the loop is to be blocked
     assert not proc.is_alive(program)

@@ -27,7 +27,7 @@ class OneTurnWorkflow:
             request,
             result_type=agent.TurnResult,
             start_to_close_timeout=timedelta(seconds=60),
-            heartbeat_timeout=timedelta(seconds=3),
+            heartbeat_timeout=timedelta(seconds=8),  # no busy machine is silent for so long
             retry_policy=common.RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_attempts=4),
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )

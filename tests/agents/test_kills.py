@@ -109,7 +109,8 @@ async def test_a_cli_that_is_ended_while_its_model_thinks_can_go_on(stage: Stage
 
 async def test_a_command_that_detached_itself_ends_with_a_turn_that_finished(stage: Stage) -> None:
     """Claude's survive even a normal end."""
-    stage.model.script(stage.shell("setsid nohup sh -c 'echo $$ > pid; exec sleep 300' >/dev/null 2>&1 & sleep 0.3"))
+    detached = "setsid nohup sh -c 'echo $$ > pid; exec sleep 300' >/dev/null 2>&1 &"
+    stage.model.script(stage.shell(f"{detached} while [ ! -s pid ]; do sleep 0.05; done"))
     stage.model.script(say("Done."))
     result = await stage.turn(stage.request())
     assert result.outcome is agent.Outcome.FINISHED

@@ -16,6 +16,11 @@ from tests.devforge import world as forge_world
 from workers import connection, embedded, ports
 
 _numbers = itertools.count(1)
+_SHOWING = {
+    *("FORCE_COLOR", "GITHUB_ACTIONS", "NO_COLOR", "PY_COLORS"),
+    *("TERMINAL_WIDTH", "TTY_COMPATIBLE", "TTY_INTERACTIVE"),
+}
+"""Variables by which a CI service or a user has output coloured, or as wide as they like."""
 
 
 @pytest.fixture(scope="session")
@@ -54,9 +59,11 @@ async def worker(temporal: Client) -> AsyncIterator[Worker]:
 
 @pytest.fixture(autouse=True)
 def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the user's installation is read, and nobody's terminal width decides."""
-    for name in [name for name in os.environ if name.startswith(("FETTLE_", "TEMPORAL_"))]:
+    """Nothing of the user's installation is read, and nobody's terminal decides how the output looks."""
+    for name in [name for name in os.environ if name.startswith(("FETTLE_", "TEMPORAL_")) or name in _SHOWING]:
         monkeypatch.delenv(name)
+    monkeypatch.setattr("typer.rich_utils.FORCE_TERMINAL", None)  # read from the environment when it was imported
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", None)
     monkeypatch.setenv("FETTLE_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("TEMPORAL_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("FETTLE_OPERATOR", "ann")

@@ -3,6 +3,8 @@
 import asyncio
 import itertools
 import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from activities import edge
 from activities.breakdown import BreakdownActivities
 from domain import redaction, wire
 from integrations.forge import connect
-from tests.cli.world import Said, asay, say, spawn
+from tests.cli.world import ROOT, Said, asay, say, spawn
 from tests.devforge import world as forge_world
 from tests.workflows import installation
 from workers import topology, versions
@@ -98,6 +100,16 @@ class Place:
         """In a process of its own: two command lines in one process would write into each other's output."""
         return await asyncio.to_thread(spawn, "breakdown", str(self.spec), "--repo", self.repo, *words)
 
+    async def begin_beside(self, *words: str) -> asyncio.subprocess.Process:
+        """The same, and its output as it comes."""
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "cli.main", "breakdown", str(self.spec), "--repo", self.repo, *words),
+            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
     async def issues(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = await self.owner.get(f"/repos/{self.repo}/issues?state=all&direction=asc")
         return found
@@ -153,18 +165,22 @@ async def test_the_same_command_joins_and_another_one_is_refused_while_a_breakdo
     place: Place, forge: forge_world.Server, server: WorkflowEnvironment
 ) -> None:
     admin = forge.client(forge_world.ADMIN)
-    slow = {"kind": "latency", "seconds": 4, "count": 1, "path": f"{place.repo}/labels$"}
-    await admin.post("/_devforge/faults", slow)
-    await admin.http.aclose()
+    down = {"kind": "fail_5xx", "forever": True, "path": f"{place.repo}/labels$"}  # so it works until we take this back
+    outage = await admin.post("/_devforge/faults", down)
     first = asyncio.create_task(place.say_beside("--apply", "--json"))
     await forge_world.eventually(lambda: _works(server, place.repo), "the breakdown has begun")
     other = await place.say_beside("--max", "2")
-    joined = await place.say_beside("--apply", "--json")
+    joining = await place.begin_beside("--apply", "--json")
+    assert joining.stderr is not None
+    while b"joining the breakdown" not in (line := await joining.stderr.readline()):
+        assert line, "it ended without a word of joining"
+    await admin.delete(f"/_devforge/faults/{outage['id']}")
+    await admin.http.aclose()
+    joined, _ = await joining.communicate()
     done = await first
-    assert (done.code, joined.code, other.code) == (0, 0, 1)
+    assert (done.code, joining.returncode, other.code) == (0, 0, 1)
     assert "being broken down already, for another command" in other.err
-    assert "joining the breakdown" in joined.err
-    assert joined.json == done.json
+    assert json.loads(joined) == done.json
     assert len(await place.issues()) == 4
 
 

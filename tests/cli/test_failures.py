@@ -80,16 +80,12 @@ def test_a_message_cannot_drive_the_terminal(capsys: pytest.CaptureFixture[str])
     assert said == "error: title [2J31m end\n"
 
 
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_an_unreachable_server_is_exit_3_within_ten_seconds(tmp_path: Path) -> None:
-    address = f"127.0.0.1:{closed_port()}"
-    began = time.monotonic()
-    found = world.spawn("fleet", "--json", TEMPORAL_ADDRESS=address, FETTLE_STATE_DIR=str(tmp_path))
+    with socket.socket() as closed:  # bound, so that nobody else gets the port, and not listening
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        began = time.monotonic()
+        found = world.spawn("fleet", "--json", TEMPORAL_ADDRESS=address, FETTLE_STATE_DIR=str(tmp_path))
     assert time.monotonic() - began < 10
     assert found.code == 3
     assert found.out == ""
@@ -97,13 +93,15 @@ def test_an_unreachable_server_is_exit_3_within_ten_seconds(tmp_path: Path) -> N
     assert "fettle up" in found.err
 
 
-def test_a_server_that_accepts_and_never_answers_is_exit_3_within_ten_seconds(tmp_path: Path) -> None:
+def test_a_server_that_accepts_and_never_answers_is_exit_3_within_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process: what a busy machine needs to start another one is not the client's patience."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         address = f"127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("TEMPORAL_ADDRESS", address)
         began = time.monotonic()
-        found = world.spawn("status", "acme/api#1", TEMPORAL_ADDRESS=address, FETTLE_STATE_DIR=str(tmp_path))
+        found = world.say("status", "acme/api#1")
     assert time.monotonic() - began < 10
     assert found.code == 3
     assert address in found.err

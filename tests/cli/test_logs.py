@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,15 @@ class Turns:
     def __init__(self, artifacts: Path, issue: refs.Issue) -> None:
         self._artifacts = artifacts
         self._issue = issue
+        self._written = time.time_ns()
 
     def write(self, turn: int, *events: dict[str, Any]) -> None:
         file = self._artifacts / artifact_store.run_key(self._issue.workflow_id, f"turn-{turn}.jsonl")
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("a") as log:
             log.writelines(json.dumps({"scripted": True, **event}) + "\n" for event in events)
+        self._written += 1_000_000_000  # files that are written in one tick of the kernel's clock have one time
+        os.utime(file, ns=(self._written, self._written))
 
 
 @pytest.fixture
@@ -81,6 +86,16 @@ async def test_the_turn_is_read_as_the_agents_that_the_pool_gave_it_to(runs: Wor
     )
     turns.write(1, text("first"))
     assert (await asay("logs", f"{runs.repo}#1")).out == "first\n"
+
+
+async def test_each_turn_is_read_as_the_agents_that_wrote_it(runs: World, turns: Turns, tmp_path: Path) -> None:
+    issue = runs.repo.issue(1)
+    await runs.start(at_gate(issue, backend="claude", session=agent.Session(backend="claude", id="s1")))
+    turns.write(1, text("first"))
+    (tmp_path / artifact_store.writer_key(issue.workflow_id, 1)).write_text("scripted")
+    assert (await asay("logs", f"{runs.repo}#1", "--round", "1")).out == "first\n"
+    (event,) = (await asay("logs", f"{runs.repo}#1", "--json")).json
+    assert event["text"] == "first"
 
 
 async def test_json_is_a_list_of_events(runs: World, turns: Turns) -> None:
@@ -148,6 +163,4 @@ def _script() -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     return {**os.environ, "PYTHONPATH": str(world.ROOT)}

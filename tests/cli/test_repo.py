@@ -97,10 +97,10 @@ async def test_a_wrong_token_is_refused_and_never_shown(
 
 
 async def test_a_forge_that_does_not_answer_is_exit_3(repo: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("FETTLE_FORGE__API_URL", f"http://127.0.0.1:{probe.getsockname()[1]}")
-    found = await asay("repo", "add", repo)
+    with socket.socket() as closed:  # bound, so that nobody else gets the port, and not listening
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("FETTLE_FORGE__API_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        found = await asay("repo", "add", repo)
     assert found.code == 3
     assert await registered() == []
 

@@ -44,9 +44,11 @@ def test_a_store_that_cannot_be_reached_is_refused_without_its_password(
 
 
 async def test_list_shows_who_polls(runs: World) -> None:
-    found = await asay("worker", "list", "--json")
-    polled = {(p["queue"], p["kind"]) for p in found.json}
-    assert {(wire.CONTROL_QUEUE, "workflows"), (wire.CONTROL_QUEUE, "activities")} <= polled
+    wanted = {(wire.CONTROL_QUEUE, "workflows"), (wire.CONTROL_QUEUE, "activities")}
+    polled: set[tuple[str, str]] = set()
+    async with asyncio.timeout(30):
+        while not wanted <= polled:  # the worker may have been started just now, and its polls be under way
+            polled = {(p["queue"], p["kind"]) for p in (await asay("worker", "list", "--json")).json}
     assert wire.CONTROL_QUEUE in (await asay("worker", "list")).out
 
 

@@ -1,10 +1,11 @@
 """Running the deployment's shell scripts and programs as a container would: a chosen environment, nothing inherited."""
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -12,12 +13,17 @@ SCRIPTS = ROOT / "deploy" / "compose"
 TEMPORAL = Path(sys.executable).parent / "temporal"
 
 
-def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+@contextlib.contextmanager
+def free_port() -> Iterator[int]:
+    """A TCP port of the loopback that nobody listens on, and that nobody is given while the block runs.
+
+    It stays bound, without listening: a server that sets SO_REUSEADDR, as servers do, can listen on it all the same.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        port: int = held.getsockname()[1]
+        yield port
 
 
 def run(script: Path, environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:

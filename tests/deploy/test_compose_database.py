@@ -38,7 +38,6 @@ def database() -> Iterator[dict[str, str]]:
         (home / name).write_text(password + "\n")
     if account:
         shutil.chown(home, account)
-    port = shell.free_port()
     subprocess.run(
         [
             str(binaries / "initdb"),
@@ -50,25 +49,24 @@ def database() -> Iterator[dict[str, str]]:
         check=True,
         capture_output=True,
     )
-    log = (home / "log").open("wb")
-    server = subprocess.Popen(
-        [binaries / "postgres", "-D", "data", "-k", home, "-p", str(port), "-c", "fsync=off", "-h", "127.0.0.1"],
-        cwd=home,
-        user=account,
-        stdout=log,
-        stderr=log,
-    )
-    environment = {"PATH": f"{binaries}:/usr/bin:/bin", "PGPORT": str(port), "SECRETS_DIR": str(home)}
-    try:
-        _await_ready(environment | {"PGHOST": str(home)}, server)
-        made = shell.run(shell.SCRIPTS / "create-roles.sh", environment | {"PGHOST": str(home)})
-        assert made.returncode == 0, made.stderr
-        yield environment | {"PGHOST": "127.0.0.1"}
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
-        log.close()
-        shutil.rmtree(home)
+    with shell.free_port() as port, (home / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [binaries / "postgres", "-D", "data", "-k", home, "-p", str(port), "-c", "fsync=off", "-h", "127.0.0.1"],
+            cwd=home,
+            user=account,
+            stdout=log,
+            stderr=log,
+        )
+        environment = {"PATH": f"{binaries}:/usr/bin:/bin", "PGPORT": str(port), "SECRETS_DIR": str(home)}
+        try:
+            _await_ready(environment | {"PGHOST": str(home)}, server)
+            made = shell.run(shell.SCRIPTS / "create-roles.sh", environment | {"PGHOST": str(home)})
+            assert made.returncode == 0, made.stderr
+            yield environment | {"PGHOST": "127.0.0.1"}
+        finally:
+            server.terminate()
+            server.wait(timeout=20)
+            shutil.rmtree(home)
 
 
 def _await_ready(environment: dict[str, str], server: subprocess.Popen[bytes]) -> None:

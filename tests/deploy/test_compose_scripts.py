@@ -19,26 +19,26 @@ DYNAMIC_CONFIG = yaml.safe_load((SCRIPTS / "dynamic-config.yaml").read_text())
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a dev server that runs with the dynamic configuration that the cluster gets."""
-    port = shell.free_port()
     settings = [f"--dynamic-config-value={key}={json.dumps(DYNAMIC_CONFIG[key][0]['value'])}" for key in DYNAMIC_CONFIG]
-    server = subprocess.Popen(
-        [
-            TEMPORAL,
-            "server",
-            "start-dev",
-            "--headless",
-            "--ip=127.0.0.1",
-            f"--port={port}",
-            "--log-level=error",
-            *settings,
-        ],
-        cwd=tmp_path_factory.mktemp("cluster"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    yield f"127.0.0.1:{port}"  # not awaited: waiting for a healthy cluster is the script's own task
-    server.terminate()
-    server.wait(timeout=20)
+    with shell.free_port() as port:
+        server = subprocess.Popen(
+            [
+                TEMPORAL,
+                "server",
+                "start-dev",
+                "--headless",
+                "--ip=127.0.0.1",
+                f"--port={port}",
+                "--log-level=error",
+                *settings,
+            ],
+            cwd=tmp_path_factory.mktemp("cluster"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        yield f"127.0.0.1:{port}"  # not awaited: waiting for a healthy cluster is the script's own task
+        server.terminate()
+        server.wait(timeout=20)
 
 
 def temporal(cluster: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -75,10 +75,11 @@ def test_a_search_attribute_of_another_type_is_refused_with_both_types(cluster: 
 
 
 def test_a_cluster_that_never_comes_ends_the_job_within_its_bound() -> None:
-    answer = run(
-        SCRIPTS / "create-namespace.sh",
-        {"TEMPORAL_ADDRESS": f"127.0.0.1:{shell.free_port()}", "FETTLE_WAIT_SECONDS": "1"},
-    )
+    with shell.free_port() as port:
+        answer = run(
+            SCRIPTS / "create-namespace.sh",
+            {"TEMPORAL_ADDRESS": f"127.0.0.1:{port}", "FETTLE_WAIT_SECONDS": "1"},
+        )
     assert answer.returncode == 1
     assert "did not come within 1 s" in answer.stderr
 

@@ -37,14 +37,6 @@ def _restart(server: world.Server) -> None:
     server.start(port)
 
 
-def _alive(pid: int) -> bool:
-    """Whether a process still does anything; one that nobody waited for is dead too."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 async def test_a_pending_ci_run_is_finished_after_a_kill(own: world.Repository, tmp_path: Path) -> None:
     """The first run waits for a file that only appears after the restart; it must run again and report."""
     gate, count = tmp_path / "gate", tmp_path / "count"
@@ -53,7 +45,7 @@ async def test_a_pending_ci_run_is_finished_after_a_kill(own: world.Repository, 
     number = (await own.pull("change"))["number"]
 
     async def started() -> bool | None:
-        return True if count.exists() else None
+        return True if count.exists() and count.read_text() else None
 
     await world.eventually(started, "the first run")
     _restart(own.server)
@@ -68,8 +60,8 @@ async def test_a_pending_ci_run_is_finished_after_a_kill(own: world.Repository, 
 
 async def test_a_killed_servers_run_does_not_live_on(own: world.Repository, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    command = f"echo $$ >> {pids}; sleep 30"
-    await own.work.branch("change", {world.CI_FILE: world.ci_file(command, seconds=30)})
+    command = f"echo $$ >> {pids}; sleep 300"
+    await own.work.branch("change", {world.CI_FILE: world.ci_file(command, seconds=300)})
     await own.pull("change")
 
     async def runs(count: int) -> list[int] | None:
@@ -79,12 +71,22 @@ async def test_a_killed_servers_run_does_not_live_on(own: world.Repository, tmp_
     (first,) = await world.eventually(lambda: runs(1), "the first run")
     _restart(own.server)
     await world.eventually(lambda: runs(2), "the second run")
-    assert not _alive(first)
+
+    async def ended() -> bool | None:
+        return None if world.lives(first) else True
+
+    await world.eventually(ended, "the end of the first run", 10)  # of itself it would end after 300 s
 
 
 async def test_pending_deliveries_are_sent_after_a_kill(own: world.Repository, listener: world.Listener) -> None:
-    await own.listen(listener, "issues")
+    hook = await own.listen(listener, "issues")
     await listener.has("ping")
+
+    async def logged() -> bool | None:
+        entries = await own.owner.get(f"{own.path}/hooks/{hook['id']}/deliveries")
+        return True if [entry["status"] for entry in entries] == ["OK"] else None
+
+    await world.eventually(logged, "the ping in the log")  # else it would be sent again after the kill
     await own.admin.post("/_devforge/faults", {"kind": "webhook_delay", "seconds": 1})
     await own.owner.post(f"{own.path}/issues", {"title": "kept"})
     _restart(own.server)

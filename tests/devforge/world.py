@@ -7,6 +7,7 @@ import hmac
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -38,19 +39,36 @@ async def eventually(look: Callable[[], Awaitable[_Found | None]], what: str, se
     raise AssertionError(f"{what}: not within {seconds:g} s")
 
 
+def lives(pid: int) -> bool:
+    """Whether a process still does anything; one that nobody waited for is dead too."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 class Server:
-    """One forge process on a free port, with its state in a directory."""
+    """One forge process on a free port, with its state in a directory.
+
+    The port stays bound, without listening, until the process is ended in order: nobody else gets it while a killed
+    one is started again.
+    """
 
     def __init__(self, state: Path, *options: str) -> None:
         self._command = [sys.executable, "-m", "devforge", "--state", str(state), *options]
         self.state = state
         self.url = ""
         self._process: subprocess.Popen[str] | None = None
+        self._held: socket.socket | None = None
 
     def start(self, port: int = 0) -> Self:
         """Start and wait for the line that says where it listens."""
+        if self._held is None:
+            self._held = socket.socket()
+            self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the forge sets it too, so both may bind
+            self._held.bind(("127.0.0.1", port))
         self._process = subprocess.Popen(
-            [*self._command, "--port", str(port)],
+            [*self._command, "--port", str(self._held.getsockname()[1])],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "DEVFORGE_ADMIN_TOKEN": ADMIN},
@@ -74,6 +92,9 @@ class Server:
         code = self._process.wait(15)
         if self._process.stdout is not None:
             self._process.stdout.close()
+        if how is signal.SIGTERM and self._held is not None:
+            self._held.close()
+            self._held = None
         return code
 
     def client(self, token: str | None = None, **headers: str) -> "Client":

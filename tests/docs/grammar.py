@@ -19,6 +19,8 @@ import typer
 from cli import catalog, main
 
 WIDE = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+_COLOURED = ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TERMINAL_WIDTH", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+"""Variables by which a CI service or a user has output coloured, or as wide as they like."""
 
 
 def entry_of(words: Sequence[str]) -> tuple[catalog.Entry, list[str]]:
@@ -51,6 +53,10 @@ def help_of(*words: str) -> str:
         with contextlib.redirect_stdout(io.StringIO()) as printed, pytest.MonkeyPatch.context() as patched:
             for name, value in WIDE.items():
                 patched.setenv(name, value)
+            for name in _COLOURED:
+                patched.delenv(name, raising=False)
+            patched.setattr("typer.rich_utils.FORCE_TERMINAL", None)  # read from there when it was imported
+            patched.setattr("typer.rich_utils.MAX_WIDTH", None)
             assert main.run([*words[1:], "--help"]) == 0
         return printed.getvalue()
     program = shutil.which(words[0], path=path())

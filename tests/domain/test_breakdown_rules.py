@@ -195,10 +195,10 @@ def test_any_text_becomes_a_draft_or_a_refusal(text: str) -> None:
 )
 def test_time_grows_with_the_length_only(piece: str) -> None:
     text = piece * (breakdown.SPEC_LIMIT // len(piece))
-    began = time.perf_counter()
+    began = time.process_time()  # what other programs of the machine take is not counted
     for candidate in (text, f"- [ ] a\n  Depends on: {text}"):
         try:
             _draft(candidate)
         except errors.Refused:
             continue
-    assert time.perf_counter() - began < 5  # a pattern that backtracks takes minutes
+    assert time.process_time() - began < 5  # a pattern that backtracks takes minutes

@@ -153,6 +153,6 @@ def test_secrets_of_the_environment_are_told_by_their_names() -> None:
 def test_many_values_and_a_long_text_take_little_time() -> None:
     redactor = redaction.Redactor(frozenset(f"{KEY}{n}" for n in range(5)) | {f"value-{n}-of-many" for n in range(50)})
     text = "a line of a log that holds nothing\n" * 30_000
-    began = time.perf_counter()
+    began = time.process_time()  # what other programs of the machine take is not counted
     assert redactor.find_known(text) == []
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10

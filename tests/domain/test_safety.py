@@ -193,6 +193,6 @@ def test_secret_anywhere_in_a_very_long_line_is_found() -> None:
 
 @pytest.mark.parametrize("piece", ["a", "token=", "Bearer ", "api_key ", "rm -r ", 'f"SELECT ', "://a:", "chmod "])
 def test_time_grows_with_the_length_only(piece: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()  # what other programs of the machine take is not counted
     _scan(piece * (100_000 // len(piece)), "a.js")
-    assert time.perf_counter() - began < 10  # a pattern that backtracks takes minutes
+    assert time.process_time() - began < 10  # a pattern that backtracks takes minutes

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from domain import refs, wire
+from tests.e2e import command
 from workers import embedded_forge
 
 
@@ -110,9 +111,8 @@ class Books:
 
     def git(self, repo: refs.Repository, *words: str) -> str:
         place = self.folder / "repositories" / f"{self._id(repo)}.git"
-        done = subprocess.run(
-            ["git", "--git-dir", str(place), *words], capture_output=True, text=True, check=True, timeout=30
-        )
+        argv, environment = ["git", "--git-dir", str(place), *words], command.git_environment()
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True, timeout=30)
         return done.stdout.strip()
 
     def _id(self, repo: refs.Repository) -> int:

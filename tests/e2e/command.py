@@ -8,16 +8,25 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sandbox import proc
 from workers import connection
 
+_SHOWING: Final = frozenset({"COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "NO_COLOR", "PY_COLORS", "TERMINAL_WIDTH"})
+"""Variables by which a CI service or a person has output coloured, or as wide as they like."""
+
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment without anybody's settings for Fettle or Temporal."""
-    mine = {k: v for k, v in os.environ.items() if not k.startswith(("FETTLE_", "TEMPORAL_"))}
+    """This process's environment without anybody's settings for Fettle, Temporal or their terminal."""
+    mine = {k: v for k, v in os.environ.items() if not k.startswith(("FETTLE_", "TEMPORAL_")) and k not in _SHOWING}
     return {**mine, "TEMPORAL_CONFIG_FILE": os.devnull, **more}
+
+
+def git_environment() -> dict[str, str]:
+    """This process's environment for a git that heeds nobody's configuration, and no repository around a hook."""
+    mine = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    return {**mine, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0"}
 
 
 def fettle(

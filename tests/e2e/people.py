@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import httpx
 
 from cli import desk
 from domain import refs, wire
+from tests.e2e import command
 from workers import embedded_forge
 
 OWNER: Final = "acme"
@@ -94,12 +94,9 @@ class People:
             for kind, text in zip(("KEY", "VALUE"), pair, strict=True)
         ]
         environment = {
-            **os.environ,
+            **command.git_environment(),
             **dict(pairs),
             "GIT_CONFIG_COUNT": str(len(settings)),
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_TERMINAL_PROMPT": "0",
         }
 
         def git(*words: str) -> str:

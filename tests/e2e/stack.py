@@ -326,6 +326,15 @@ class Stack:
                 return RunningAgent(session.id, found[0], found[1])
         return None
 
+    async def orphan_of(self, issue: refs.Issue) -> proc.Identity:
+        """The process that the run's agent has started outside of its tree, once it has told of it."""
+
+        def look() -> proc.Identity | None:
+            pids = [event["pid"] for event in self.events_of(issue) if event.get("tool") == "spawn_orphan"]
+            return proc.identity(pids[-1]) if pids else None
+
+        return await until(look, 30, f"a living orphan of the agent of {issue}")
+
     def events_of(self, issue: refs.Issue) -> list[dict[str, Any]]:
         """The lines that the agent printed, over all turns and attempts."""
         folder = (self.state / "artifacts" / artifact_store.run_key(issue.workflow_id, "turn")).parent

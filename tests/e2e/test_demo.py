@@ -10,6 +10,7 @@ import pytest
 from cli import sample
 from sandbox import proc
 from tests.e2e import command
+from tests.e2e.test_up import ports_kept
 from workers import connection
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(200)]
@@ -37,7 +38,6 @@ def test_demo_takes_an_issue_to_its_merge_and_leaves_nothing_running(tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_kept_demo_goes_on_and_continues_after_it_was_stopped(tmp_path: Path) -> None:
     state = tmp_path / "state"
     try:
@@ -53,7 +53,7 @@ def test_kept_demo_goes_on_and_continues_after_it_was_stopped(tmp_path: Path) ->
         _stop(state)
     again = command.Up(state)
     try:
-        assert again.ready()["forge_url"] == up["forge_url"]
+        assert ports_kept(up["forge_url"], again.ready()["forge_url"])
         shown = command.fettle("status", "demo/tinytax#1", "--json", FETTLE_STATE_DIR=str(state))
         assert "done" in shown.stdout, shown.stderr
     finally:
@@ -74,7 +74,8 @@ def test_interrupted_demo_cleans_up(tmp_path: Path) -> None:
         demo.kill()
         demo.communicate()
     assert not any(map(proc.is_alive, started.values()))
-    assert command.mentioning(str(tmp_path)) == []
+    # A git that a part had just started is no part: it comes to its end by itself.
+    assert command.within(5, lambda: command.mentioning(str(tmp_path)) == [])
     assert list(tmp_path.glob("fettle-demo-*")) == []
 
 

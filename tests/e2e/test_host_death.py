@@ -4,12 +4,14 @@ import json
 import random
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e import host_death
 from tests.e2e.host_death import REQUESTS, Host
 from tests.e2e.stack import Stack
+from tests.e2e.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -47,8 +49,7 @@ async def test_a_host_that_is_killed_at_any_instant_of_a_turn_is_replaced_by_ano
     started += [Host(stack, name) for name in ("host-a", "host-b")]
     await host_death.ready(started)
     turn = await host_death.begun(stack, repo, started, chance)
-    shown = json.loads((await stack.fettle("hosts", "--json")).stdout)
-    listed = {host["id"]: host for host in shown}
+    listed = await until(lambda: _listed(stack, turn.host.name), 30, "the host's report of its run")
     assert len(listed) == 3
     assert [run["run"] for run in listed[turn.host.name]["runs"]] == [turn.issue.workflow_id]
     assert listed[turn.host.name]["agents"]["scripted"]["ready"]
@@ -68,3 +69,9 @@ async def test_a_host_that_is_killed_at_any_instant_of_a_turn_is_replaced_by_ano
     occupied.open()
     await stack.ended(blocker, seconds=90)
     assert "refs/fettle/" not in stack.books.git(repo, "for-each-ref", "--format=%(refname)")
+
+
+async def _listed(stack: Stack, name: str) -> dict[str, Any] | None:
+    """Every host by its id, once `name` has reported a run: it looks every second."""
+    listed = {host["id"]: host for host in json.loads((await stack.fettle("hosts", "--json")).stdout)}
+    return listed if listed.get(name, {}).get("runs") else None

@@ -27,7 +27,8 @@ def git(tmp_path: Path) -> Git:
 
     def run(*arguments: str) -> str:
         who = ("-c", "user.name=Me", "-c", "user.email=me@example.invalid")
-        done = subprocess.run(["git", *who, *arguments], cwd=repo, capture_output=True, text=True, check=True)
+        argv, environment = ["git", *who, *arguments], command.git_environment()
+        done = subprocess.run(argv, cwd=repo, env=environment, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     run("init", "--quiet", "--initial-branch=trunk")

@@ -101,9 +101,7 @@ async def test_worker_and_launcher_killed_together_leave_no_orphan_of_the_agent(
     orphan: dict[str, Any] = {"spawn_orphan": {"seconds": 300, "path": "tick.txt"}}
     clean = {"delete": {"path": "tick.txt"}}
     issue, gate, lost = await _mid_turn(stack, name("both"), orphan, clean)
-    [pid] = [event["pid"] for event in stack.events_of(issue) if event.get("tool") == "spawn_orphan"]
-    left = proc.identity(pid)
-    assert left is not None
+    left = await stack.orphan_of(issue)
     killed_at = time.monotonic()
     assert proc.send(lost.launcher, signal.SIGKILL)
     await stack.kill("agents")

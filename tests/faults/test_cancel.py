@@ -42,12 +42,12 @@ async def _busy_run(stack: Stack, name: str) -> tuple[refs.Issue, list[proc.Iden
     issue = await stack.ask(repo, "Work for ever", steps)
     await stack.gate(name).reached()
     agent = await stack.agent_of(issue)
-    tree = [agent.launcher, agent.program, *proc.tree(agent.launcher.pid)]
-    orphans = [event["pid"] for event in stack.events_of(issue) if event.get("tool") == "spawn_orphan"]
-    found = [each for each in map(proc.identity, orphans) if each is not None]
-    assert found, "the orphan does not run, so the test proves nothing"
-    assert len(set(tree)) >= 5, "the command of the agent has no tree of processes"
-    return issue, [*set(tree), *found]
+
+    def tree() -> set[proc.Identity] | None:
+        found = {agent.launcher, agent.program, *proc.tree(agent.launcher.pid)}
+        return found if len(found) >= 5 else None
+
+    return issue, [*await until(tree, 30, "the tree of the command of the agent"), await stack.orphan_of(issue)]
 
 
 async def test_cancel_leaves_no_process_and_no_write(stack: Stack, name: Name) -> None:

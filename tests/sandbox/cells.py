@@ -1,13 +1,16 @@
 """Programs behind each level, as root and as an ordinary user, and what they are to attack."""
 
+import asyncio
 import base64
 import dataclasses
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,8 +25,20 @@ from sandbox import spec as spec_
 from sandbox.spec import Wall
 from tests.sandbox import engine
 
+
+def _unused(first: int, count: int) -> int:
+    """The first of some uids that are nobody's, and that no other process of these tests has: the kernel counts all
+    processes of a uid together, so a fork bomb of one would keep the others' programs from starting."""
+    known = {entry.pw_uid for entry in pwd.getpwall()}
+    start = first + os.getpid() % 900 * count
+    return next(uid for uid in range(start, 65000, count) if known.isdisjoint(range(uid, uid + count)))
+
+
 NOBODY = 65534
-ACCOUNTS = "61000-61009"
+"""An ordinary user with an entry in /etc/passwd, which an engine's client needs."""
+ORDINARY = _unused(40000, 1)
+FIRST_ACCOUNT = _unused(50000, 10)
+ACCOUNTS = f"{FIRST_ACCOUNT}-{FIRST_ACCOUNT + 9}"
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 LAUNCHER = Path(process.__file__).with_name("launcher.py")
 SMALL = limits.ProcessLimits(
@@ -95,6 +110,20 @@ class Cell:
         """Run Python code behind the level, `sys.argv[2:]` being the arguments."""
         return await self.execute(self.script(code, *arguments, **more), seconds)
 
+    async def stopped_at(self, file: Path, code: str, *arguments: object, **more: Any) -> Done:
+        """Run Python code as `run` does, and stop it when it has made a file; its output is not kept."""
+        spec = self.script(code, *arguments, **more)
+        if self.worker != os.geteuid():
+            return execute_as(self.worker, spec, 25, file)
+        started = await process.ConfinedProcess.start(spec)
+        try:
+            async with asyncio.timeout(25):
+                while not file.exists():  # noqa: ASYNC110 - another process makes it, and tells nobody
+                    await asyncio.sleep(0.02)
+        finally:
+            status = await started.close(spec.grace_seconds)
+        return Done(status, "", "", timed_out=True)
+
     async def execute(self, spec: process.Spec, seconds: float = 25) -> Done:
         if self.worker == os.geteuid():
             done = await process.capture(spec, seconds=seconds)
@@ -114,8 +143,9 @@ class Cell:
         return found
 
 
-def execute_as(uid: int, spec: process.Spec, seconds: float) -> Done:
-    """What `process.capture` does, by a worker that is another user: its launcher is started as that user."""
+def execute_as(uid: int, spec: process.Spec, seconds: float, until: Path | None = None) -> Done:
+    """What `process.capture` does, by a worker that is another user: its launcher is started as that user. With `until`
+    its time is up when that file is there, and `seconds` are what that may take."""
     level = spec.level
     assert level is not None
     launch = level.plan(spec)
@@ -139,7 +169,7 @@ def execute_as(uid: int, spec: process.Spec, seconds: float) -> Done:
     with open(control, "wb", buffering=0) as commands, open(status, "rb") as facts:
         commands.write(spec_.message(launch, spec))
         try:
-            out, err = running.communicate(timeout=seconds)
+            out, err = running.communicate(timeout=seconds) if until is None else _made(until, running, seconds)
         except subprocess.TimeoutExpired:
             timed_out = True
             commands.write(f"stop {spec.grace_seconds}\n".encode())
@@ -149,16 +179,25 @@ def execute_as(uid: int, spec: process.Spec, seconds: float) -> Done:
     return Done(process.Status.model_validate(last), out.decode(), err.decode(), timed_out)
 
 
+def _made(file: Path, running: "subprocess.Popen[bytes]", seconds: float) -> tuple[bytes, bytes]:
+    """Wait for a file as `communicate` waits for the end: raises what it raises when it is there, or not in time."""
+    latest = time.monotonic() + seconds
+    while not file.exists() and running.poll() is None and time.monotonic() < latest:
+        time.sleep(0.02)
+    assert file.exists(), f"{file.name} was not made"
+    return running.communicate(timeout=0)
+
+
 @contextmanager
 def cell(level: str, worker: str, state: Path | None = None) -> Iterator[Cell]:
     """A run's directories with a level around them; what this machine cannot do is skipped, loudly."""
-    uid = {"root": 0, "user": NOBODY}[worker]
+    uid = {"root": 0, "user": NOBODY if level == "container" else ORDINARY}[worker]
     if os.geteuid() != 0:
         if worker == "root":
             pytest.skip("these tests do not run as root, so no worker can be root")
         uid = os.geteuid()
     python = SYSTEM_PYTHON if uid != os.geteuid() or level in {"user", "container"} else Path(sys.executable).resolve()
-    if not python.exists() or (uid == NOBODY and not trees.reachable(LAUNCHER, uid, uid, end=0o4)):
+    if not python.exists() or (uid not in {0, os.geteuid()} and not trees.reachable(LAUNCHER, uid, uid, end=0o4)):
         pytest.skip(f"user {uid} cannot use {python} and {LAUNCHER}")
     with tempfile.TemporaryDirectory(prefix="fettle-cell-") as folder:
         root = state or Path(folder)

@@ -86,9 +86,12 @@ async def test_a_program_killed_inside_is_told_of_its_memory_where_that_has_a_li
 
 
 async def test_a_container_is_removed_when_its_client_had_to_be_killed(tmp_path: Path) -> None:
-    wanted = spec(tmp_path, engine(tmp_path), "sh", "-c", "trap '' TERM; sleep 60")
-    done = await process.capture(wanted, seconds=0.5)
-    assert done.timed_out
+    wanted = spec(tmp_path, engine(tmp_path), "sh", "-c", "trap '' TERM; echo up; sleep 60")
+    started = await process.ConfinedProcess.start(wanted)
+    async for line in started.lines():
+        assert line == b"up"
+        break
+    assert (await started.close(0.3)).signal == signal.SIGKILL
     run, _, removal = told(tmp_path)
     argv = run["argv"]
     assert isinstance(argv, list)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import levels, proc, process
+from sandbox import container, levels, proc, process
 from tests.sandbox import cells, engine
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ from sandbox import spec as spec_
 
 async def main():
     home, tmp, work = map(Path, sys.argv[1:4])
-    level = container.Container.on(sys.argv[5], sys.argv[6], dict(os.environ), home)
+    level = container.Container.on(sys.argv[5], sys.argv[6], dict(os.environ), Path(sys.argv[7]))
     env = {"HOME": str(home), "TMPDIR": str(tmp)}
     code = "import os, time\\nif os.fork() == 0: os.setsid()\\nprint('up', flush=True); time.sleep(60)"
     spec = process.Spec(("python3", "-c", code, sys.argv[4]), env, work, level=level,
@@ -54,10 +54,11 @@ async def up(cell: cells.Cell, code: str = FOREVER) -> process.ConfinedProcess:
     return started
 
 
-def containers() -> list[str]:
-    """Names of those of ours that the engine knows, running or not."""
+def containers(cell: cells.Cell) -> list[str]:
+    """Names of the cell's own that the engine knows, running or not: another process of these tests has others."""
+    assert isinstance(cell.level, container.Container)
     said = subprocess.run(
-        [engine.client(), "ps", "--all", "--filter", "name=^fettle-", "--format", "{{.Names}}"],
+        [engine.client(), "ps", "--all", "--filter", f"label=fettle.host={cell.level.owner}", "--format", "{{.Names}}"],
         capture_output=True,
         text=True,
         timeout=30,
@@ -66,11 +67,11 @@ def containers() -> list[str]:
     return said.stdout.split()
 
 
-async def gone(cell: cells.Cell, seconds: float = 15) -> bool:
+async def gone(cell: cells.Cell, seconds: float = 30) -> bool:
     """Neither a process of the cell nor a container is left. Neither sends an event."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        if not cell.survivors() and not await asyncio.to_thread(containers):
+        if not cell.survivors() and not await asyncio.to_thread(containers, cell):
             return True
         await asyncio.sleep(0.1)
     return False
@@ -79,7 +80,7 @@ async def gone(cell: cells.Cell, seconds: float = 15) -> bool:
 @pytest.fixture(autouse=True)
 async def nothing_is_left(cell: cells.Cell) -> AsyncIterator[None]:
     yield
-    assert await gone(cell), (cell.survivors(), containers())
+    assert await gone(cell), (cell.survivors(), containers(cell))
 
 
 async def test_the_level_is_tried_and_holds(cell: cells.Cell, tmp_path: Path) -> None:
@@ -159,7 +160,7 @@ def _is_program(pid: int) -> bool:
 
 async def test_a_worker_killed_with_kill_leaves_nothing(cell: cells.Cell) -> None:
     places = (cell.places.home, cell.places.tmp, cell.places.work)
-    more = (cell.marker, engine.image(os.geteuid()), engine.client())
+    more = (cell.marker, engine.image(os.geteuid()), engine.client(), str(cell.root))
     worker = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", WORKER, *map(str, places), *more), stdout=asyncio.subprocess.PIPE, cwd=ROOT
     )

@@ -30,7 +30,8 @@ def test_processes_are_found_by_where_they_work(tmp_path: Path) -> None:
 
 
 def test_a_stopped_program_is_found_below_its_wrappers_and_a_stopped_job_of_it_is_not() -> None:
-    script = "sh -c 'sleep 60 & sleep 61 & echo job $! ; wait' & echo program $! ; wait"
+    # Eldest is who began in an earlier tick of the kernel's clock; in the same tick the numbers decide, which may wrap.
+    script = "sh -c 'sleep 60 & sleep 0.1; sleep 61 & echo job $! ; wait' & echo program $! ; wait"
     wrapper = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True)
     try:
         assert wrapper.stdout

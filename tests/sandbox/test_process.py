@@ -34,7 +34,7 @@ def python(script: str, cwd: Path, **more: object) -> process.Spec:
     return process.Spec((sys.executable, "-I", "-S", "-c", script), {}, cwd, **more)  # type: ignore[arg-type]
 
 
-async def gone(pid: int, seconds: float = 5) -> bool:
+async def gone(pid: int, seconds: float = 20) -> bool:
     """Waits for another process, which sends no event, to end."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -89,8 +89,10 @@ async def test_a_crash_by_signal_is_told_from_an_exit(tmp_path: Path) -> None:
 
 
 async def test_orphans_in_their_own_session_are_swept_after_a_normal_end(tmp_path: Path) -> None:
-    script = "setsid sleep 300 >/dev/null 2>&1 & echo $!; nohup setsid sh -c 'sleep 300 & wait' >/dev/null 2>&1 &"
-    started = await process.ConfinedProcess.start(sh(script + " sleep 0.2", tmp_path))
+    script = """setsid sleep 300 >/dev/null 2>&1 & echo $!
+    nohup setsid sh -c 'sleep 300 & touch up; wait' >/dev/null 2>&1 &
+    while [ ! -e up ]; do sleep 0.02; done"""
+    started = await process.ConfinedProcess.start(sh(script, tmp_path))
     lines = [line async for line in started.lines()]
     status = await started.wait()
     assert status.exit_code == 0
@@ -103,13 +105,14 @@ async def test_stop_is_quiescent_even_for_a_tree_that_ignores_term(tmp_path: Pat
     script = """trap '' TERM
     (trap '' TERM; while :; do echo tick >> written; sleep 0.01; done) &
     setsid sh -c 'trap "" TERM; while :; do echo tick >> written; sleep 0.01; done' &
+    while [ ! -e written ]; do sleep 0.01; done
     echo ready; wait"""
     started = await process.ConfinedProcess.start(sh(script, tmp_path))
     assert await read_lines(started, 1) == [b"ready"]
     pids = started.pids()
     assert len(pids) >= 3
     status = await started.close(0.3)
-    size = (tmp_path / "written").stat().st_size if (tmp_path / "written").exists() else 0
+    size = (tmp_path / "written").stat().st_size
     assert status.signal == signal.SIGKILL
     assert status.stopped
     assert [pid for pid in pids if proc.identity(pid)] == []
@@ -122,7 +125,7 @@ async def test_a_program_that_obeys_term_is_not_killed(tmp_path: Path) -> None:
         sh("trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.05; done", tmp_path)
     )
     assert await read_lines(started, 1) == [b"ready"]
-    status = await started.close(5)
+    status = await started.close(20)
     assert (status.exit_code, status.stopped) == (3, True)
 
 
@@ -143,7 +146,7 @@ async def test_a_worker_killed_with_kill_leaves_no_process(tmp_path: Path) -> No
     pids = [int(await worker.stdout.readline()) for _ in range(2)]
     worker.kill()
     await worker.wait()
-    assert [await gone(pid, 3) for pid in pids] == [True, True]
+    assert [await gone(pid) for pid in pids] == [True, True]
 
 
 async def test_a_killed_launcher_takes_the_program_with_it(tmp_path: Path) -> None:
@@ -168,7 +171,8 @@ async def test_the_launcher_closes_what_it_inherited_and_shows_no_environment(tm
         os.close(canary)
     descriptors, rest = done.stdout.split(b"\n\n", 1)
     assert set(descriptors.split()) == {b"0", b"1", b"2", b"3"}  # 3 is the directory that ls reads
-    assert {line.split(b"=")[0] for line in rest.splitlines()} == {b"PATH", b"PWD"}
+    shells = {b"PWD", b"OLDPWD", b"SHLVL", b"_"}  # which of them a shell sets by itself depends on the shell
+    assert {line.split(b"=")[0] for line in rest.splitlines()} - shells == {b"PATH"}
 
 
 async def test_limits_hold_for_the_program(tmp_path: Path) -> None:
@@ -196,7 +200,7 @@ async def test_usage_grows_with_work_and_rests_while_waiting(tmp_path: Path) -> 
 
 
 async def test_a_run_over_its_time_is_stopped_and_says_so(tmp_path: Path) -> None:
-    done = await process.capture(sh("echo early; sleep 300", tmp_path, grace_seconds=0.2), seconds=0.5)
+    done = await process.capture(sh("echo early; sleep 300", tmp_path, grace_seconds=0.2), seconds=3)
     assert done.timed_out
     assert done.stdout == b"early\n"
 
@@ -208,5 +212,5 @@ async def test_a_start_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    if (tmp_path / "pid").exists():
-        assert await gone(int((tmp_path / "pid").read_text()))
+    if (tmp_path / "pid").exists() and (pid := (tmp_path / "pid").read_text()):  # it may be ended before it has written
+        assert await gone(int(pid))

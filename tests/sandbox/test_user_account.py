@@ -34,15 +34,15 @@ async def uid_of(cell: cells.Cell) -> int:
 async def test_each_run_has_an_account_of_its_own_and_keeps_it(one: cells.Cell) -> None:
     with cells.cell("user", "root", one.root) as other:
         first, second = await uid_of(one), await uid_of(other)
-        assert {first, second} == {61000, 61001}
+        assert {first, second} == {cells.FIRST_ACCOUNT, cells.FIRST_ACCOUNT + 1}
         assert (await uid_of(one), await uid_of(other)) == (first, second)
 
 
 async def test_an_account_is_free_when_its_run_is_gone(one: cells.Cell) -> None:
-    assert await uid_of(one) == 61000
+    assert await uid_of(one) == cells.FIRST_ACCOUNT
     with cells.cell("user", "root", one.root) as other:
         shutil.rmtree(one.places.home)
-        assert await uid_of(other) == 61000
+        assert await uid_of(other) == cells.FIRST_ACCOUNT
 
 
 async def test_no_run_shares_the_account_of_another_when_all_are_used(one: cells.Cell, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ async def test_what_the_account_makes_is_its_own_and_the_worker_reads_it(one: ce
     done = await one.run("open('given', 'a').write('y'); open('made', 'w').write('z')")
     assert done.status.exit_code == 0, done.stderr
     assert (one.places.work / "given").read_text() == "xy"
-    assert (one.places.work / "made").stat().st_uid == 61000
+    assert (one.places.work / "made").stat().st_uid == cells.FIRST_ACCOUNT
     assert stat.S_IMODE(one.places.work.stat().st_mode) == 0o700
 
 
@@ -121,4 +121,4 @@ async def test_no_program_gets_its_privileges_back(one: cells.Cell) -> None:
     shutil.copy("/bin/sh", shell)
     shell.chmod(0o4755)
     done = await one.execute(one.spec(("sh", "-c", "id -u; ./shell -pc 'id -u'; grep NoNewPrivs /proc/self/status")))
-    assert done.stdout.split() == ["61000", "61000", "NoNewPrivs:", "1"]
+    assert done.stdout.split() == [*[str(cells.FIRST_ACCOUNT)] * 2, "NoNewPrivs:", "1"]

@@ -370,7 +370,9 @@ print(json.dumps({"said": said, "replaced": attempt(lambda: os.unlink(sys.argv[2
 """
     )
     with socket.socket(socket.AF_UNIX) as proxy:
-        proxy.bind(str(path))
+        folder = os.open(path.parent, os.O_PATH)  # TMPDIR may be longer than leaves room for an address
+        proxy.bind(f"/proc/self/fd/{folder}/{path.name}")
+        os.close(folder)
         os.chown(path, walled.worker, walled.worker)
         proxy.listen()
 

@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from store import engine
+from store import database, engine
 
 BACKENDS = ("sqlite", "postgresql")
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -61,12 +61,20 @@ class Cluster:
     async def new_database(self) -> str:
         """Make an empty database and return its URL."""
         name = f"t{uuid.uuid4().hex}"
+        await self._execute(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    async def drop(self, url: str) -> None:
+        """Remove one of `new_database`: a hundred of them are many files, which a busy disk removes slowly."""
+        name = url.split("@/")[1].partition("?")[0]
+        await self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    async def _execute(self, statement: str) -> None:
         connection = await asyncpg.connect(host=str(self.home), user="fettle", database="postgres")
         try:
-            await connection.execute(f"CREATE DATABASE {name}")
+            await connection.execute(statement)
         finally:
             await connection.close()
-        return self.url(name)
 
 
 def _server_binaries() -> pathlib.Path | None:
@@ -116,15 +124,21 @@ def cluster(new_cluster: Callable[[], Cluster]) -> Cluster:
 
 
 @pytest_asyncio.fixture(params=BACKENDS)
-async def url(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> str:
+async def url(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> AsyncIterator[str]:
     """The URL of a database without a single table."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/state/fettle.db"
-    return await request.getfixturevalue("cluster").new_database()
+        yield f"sqlite:///{tmp_path}/state/fettle.db"
+        return
+    cluster: Cluster = request.getfixturevalue("cluster")
+    made = await cluster.new_database()
+    yield made
+    await cluster.drop(made)
 
 
 @pytest_asyncio.fixture
-async def store(url: str) -> AsyncIterator[engine.Store]:
+async def store(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[engine.Store]:
+    """Its writers wait for each other as long as a slow disk takes: how long a webhook may wait is not the point."""
+    monkeypatch.setattr(database, "_WAIT_SECONDS", 50.0)
     opened = await engine.open_store(url)
     yield opened
     await opened.aclose()

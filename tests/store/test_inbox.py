@@ -1,10 +1,10 @@
 import asyncio
 import collections
 import json
-import os
 import signal
 import sys
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +12,7 @@ from store import engine, inbox
 from tests.store.conftest import NOW
 
 LATER = NOW + timedelta(hours=1)
+ROOT = Path(__file__).parents[2]
 
 
 async def receive(store: engine.Store, delivery_id: str = "d-1", at: datetime = NOW) -> inbox.Receipt:
@@ -124,7 +125,7 @@ asyncio.run(main())
 
 async def test_delivery_received_before_a_kill_is_unhandled_after_it(url: str) -> None:
     """The answer 202 is a promise: the forge will not send this delivery again by itself."""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", RECEIVE_AND_DIE, url, cwd=os.getcwd())
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", RECEIVE_AND_DIE, url, cwd=ROOT)
     assert await process.wait() == -signal.SIGKILL
     store = await engine.open_store(url)
     try:

@@ -1,5 +1,4 @@
 import asyncio
-import os
 import sqlite3
 import sys
 from pathlib import Path
@@ -11,6 +10,8 @@ from alembic.runtime import migration
 
 from domain import errors
 from store import database, engine, migrate, schema
+
+ROOT = Path(__file__).parents[2]
 
 
 async def differences(url: str) -> list[object]:
@@ -70,7 +71,7 @@ async def test_processes_that_start_at_once_migrate_once(url: str) -> None:
             "-c",
             UPGRADE_ON_GO,
             url,
-            cwd=os.getcwd(),
+            cwd=ROOT,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

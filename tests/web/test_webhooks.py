@@ -299,7 +299,7 @@ async def test_inbox_that_cannot_be_written_asks_for_another_delivery(
     tmp_path: Any, clock: Clock, waker: Waker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A 202 would be a lie: nobody would deliver it again."""
-    monkeypatch.setattr("store.database._WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("store.database._WAIT_SECONDS", 1.0)  # the dispatcher writes, too, and is waited for as long
     store = await engine.open_store(f"sqlite:///{tmp_path}/fettle.db")
     async with serving(store, clock, waker) as port:
         other = sqlite3.connect(tmp_path / "fettle.db", isolation_level=None)
@@ -313,7 +313,10 @@ async def test_inbox_that_cannot_be_written_asks_for_another_delivery(
 
 
 async def test_health_tells_life_and_readiness_apart(store: engine.Store, clock: Clock, waker: Waker) -> None:
-    async with serving(store, clock, waker) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+    async with (
+        serving(store, clock, waker) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as http,
+    ):
         assert (await http.get("/readyz")).json() == {"ready": True}
         async with store.database.writing() as connection:
             await connection.exec_driver_sql("ALTER TABLE deliveries RENAME TO away")

@@ -1,4 +1,5 @@
 import asyncio
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -62,9 +63,10 @@ async def test_search_attributes_are_registered_on_an_existing_cluster_once(tmp_
 
 
 async def test_server_that_never_comes_names_its_log() -> None:
-    chosen = ports.choose({}, None, automatic=True)
-    with pytest.raises(connection.Unreachable, match=r"temporal\.log"):
-        await embedded.wait_until_ready(f"{ports.HOST}:{chosen.temporal}", seconds=0.2)
+    with socket.socket() as held:
+        held.bind((ports.HOST, 0))  # and never listens
+        with pytest.raises(connection.Unreachable, match=r"temporal\.log"):
+            await embedded.wait_until_ready(f"{ports.HOST}:{held.getsockname()[1]}", seconds=0.2)
 
 
 def test_binary_named_by_the_environment_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

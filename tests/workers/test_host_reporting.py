@@ -21,7 +21,7 @@ async def test_a_host_whose_facts_could_not_be_read_once_reports_again(tmp_path:
             loop.call_soon_threadsafe(again.set)
         return host_report.Report(host="a", at=datetime.now(UTC))
 
-    async with host_reporting.reporting(store, make), asyncio.timeout(10):
+    async with host_reporting.reporting(store, make), asyncio.timeout(30):
         await again.wait()
         [report] = await host_reporting.read_all(store)
         assert not report.ended

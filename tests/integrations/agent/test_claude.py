@@ -413,7 +413,8 @@ def test_a_window_of_a_subscription_says_when_it_opens() -> None:
     end = result(is_error=True, terminal_reason="completed", api_error_status=429)
     verdict = fold([*START, used_up, said, end], 1)
     assert verdict.is_quota
-    assert verdict.retry_after_seconds == pytest.approx(900, abs=5)
+    assert verdict.retry_after_seconds is not None
+    assert opens - time.time() <= verdict.retry_after_seconds <= 900
     assert fold([*START, near, said, end], 1).retry_after_seconds is None
 
 

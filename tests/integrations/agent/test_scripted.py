@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import signal
@@ -33,7 +34,15 @@ class Player:
         command = self.backend.command(request, self.home)
         env = {"HOME": str(self.home), "PATH": os.environ["PATH"]}
         pipe = subprocess.PIPE
-        return subprocess.Popen(command.argv, cwd=self.worktree, env=env, stdin=pipe, stdout=pipe, stderr=pipe)
+        return subprocess.Popen(
+            command.argv,
+            cwd=self.worktree,
+            env=env,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            start_new_session=True,  # by which its children are known after it was killed
+        )
 
     def run(self, *, resume: bool = False, round_number: int = 1) -> tuple[int, list[dict[str, Any]], str]:
         running = self.start(resume=resume, round_number=round_number)
@@ -99,7 +108,8 @@ STEPS: list[dict[str, Any]] = [
 def test_kill_9_at_any_moment_and_resume_leaves_what_one_run_leaves(tmp_path: Path, seed: int) -> None:
     """Each attempt gets a little longer, so the kills fall into different steps; the last one runs to its end."""
     player = Player(tmp_path, STEPS)
-    subprocess.run(["git", "init", "-q", "-b", "main"], cwd=player.worktree, check=True)
+    env = {"HOME": str(player.home), "PATH": os.environ["PATH"]}
+    subprocess.run(["git", "init", "-q", "-b", "main"], cwd=player.worktree, env=env, check=True)
     kills = 0
     for attempt in range(12):
         running = player.start(resume=player.backend.transcript(player.home, SESSION) is not None)
@@ -109,15 +119,16 @@ def test_kill_9_at_any_moment_and_resume_leaves_what_one_run_leaves(tmp_path: Pa
             running.send_signal(signal.SIGKILL)
             running.communicate()
             kills += 1
-            # git is a child of the killed process: what it was doing ends on its own
-            _wait_until_free(player.worktree / ".git" / "index.lock")
+            _wait_until_alone(running.pid)  # git is a child of the killed process: what it was doing ends on its own
             continue
         break
     else:
         code, lines, err = player.run(resume=True)
         assert (code, lines[-1]["type"]) == (0, "result"), err
     assert kills >= 1
-    log = subprocess.run(["git", "log", "--format=%s"], cwd=player.worktree, capture_output=True, text=True, check=True)
+    log = subprocess.run(
+        ["git", "log", "--format=%s"], cwd=player.worktree, env=env, capture_output=True, text=True, check=True
+    )
     assert log.stdout.split() == ["Third", "Second", "First"]
     assert (player.worktree / "log").read_text() == "one\ntwo\nthree\n"
     assert (player.worktree / "a.txt").read_text() == "alpha alpha gamma\n"
@@ -125,10 +136,22 @@ def test_kill_9_at_any_moment_and_resume_leaves_what_one_run_leaves(tmp_path: Pa
     assert facts["cost_usd"] == 0.75
 
 
-def _wait_until_free(lock: Path) -> None:
-    until = time.monotonic() + 5
-    while lock.exists() and time.monotonic() < until:
+def _wait_until_alone(session: int) -> None:
+    until = time.monotonic() + 20
+    while _members(session):
+        assert time.monotonic() < until, "what the killed process began does not end"
         time.sleep(0.01)
+
+
+def _members(session: int) -> list[int]:
+    """The processes of a session that still do anything."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            state, _, _, of = (place / "stat").read_text().rpartition(")")[2].split()[:4]
+            if int(of) == session and state != "Z":
+                found.append(int(place.name))
+    return found
 
 
 @pytest.mark.parametrize(

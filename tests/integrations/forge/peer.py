@@ -97,7 +97,7 @@ class Work:
         basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
         identity = {f"GIT_{role}_{part}": value for role in ("AUTHOR", "COMMITTER") for part, value in _PERSON.items()}
         environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},  # a hook sets some
             **identity,
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.devnull,

@@ -122,7 +122,8 @@ async def test_a_used_up_quota_waits_for_its_reset(peer, work, bot):
     with pytest.raises(errors.RateLimited) as caught:
         await bot.repository(work.repo)
     assert caught.value.retry_after is not None
-    assert timedelta(seconds=298) <= caught.value.retry_after <= timedelta(seconds=303)
+    # The forge writes its Date header anew about once a second, and later when it is busy: it is behind by that much.
+    assert timedelta(seconds=300) <= caught.value.retry_after < timedelta(seconds=330)
 
 
 async def test_a_token_that_expires_mid_run_is_replaced(peer, work, app_bot):

@@ -132,7 +132,7 @@ async def test_a_forge_that_is_not_there_is_unavailable(repo):
 
 async def test_a_forge_that_is_silent_is_unavailable():
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        transport = http.Transport(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout=httpx.Timeout(0.2))
+        transport = http.Transport(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout=httpx.Timeout(10, read=0.2))
         with pytest.raises(errors.ForgeUnavailable, match="ReadTimeout"):
             await transport.send(http.Call("GET", "/user", to="wait"), authorization="Bearer x")
         await transport.aclose()

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -61,12 +62,15 @@ def pid_pipe(tmp_path: Path) -> Path:
     return pipe
 
 
-async def test_timeout_ends_the_whole_process_group(git: runner.Runner, pid_pipe: Path) -> None:
-    task = asyncio.create_task(git.run(*_shell(f"sleep 300 & echo $! > {pid_pipe}; wait"), timeout_seconds=1))
-    pid = int(await asyncio.to_thread(pid_pipe.read_text))
-    with pytest.raises(launch.TimedOut, match="limit of 1 s"):
-        await task
-    await _gone(pid)
+async def test_timeout_ends_the_whole_process_group(git: runner.Runner, tmp_path: Path) -> None:
+    said = tmp_path / "pid"
+    for seconds in (1, 4, 16):  # a busy machine may end it before it has begun
+        with pytest.raises(launch.TimedOut, match=f"limit of {seconds} s"):
+            await git.run(*_shell(f"sleep 300 & echo $! > {said}; wait"), timeout_seconds=seconds)
+        if said.exists() and (pid := said.read_text()):
+            await _gone(int(pid))
+            return
+    pytest.fail("git did not begin within 16 s")
 
 
 async def test_cancellation_ends_the_whole_process_group(git: runner.Runner, pid_pipe: Path) -> None:
@@ -97,12 +101,16 @@ def _hold_the_loop_up() -> None:
 
 def _arguments_of_children() -> str:
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    return "".join(Path(f"/proc/{child}/cmdline").read_text() for child in children if _lives(int(child)))
+    found = ""
+    for child in children:
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            found += Path(f"/proc/{child}/cmdline").read_text() if _lives(int(child)) else ""
+    return found
 
 
 async def _gone(pid: int) -> None:
     """Killed at once, collected by whoever adopted it a moment later."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         if not _lives(pid):
             return
@@ -113,7 +121,7 @@ async def _gone(pid: int) -> None:
 def _lives(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except OSError:
         return False
 
 

@@ -158,12 +158,12 @@ def test_the_installations_own_command_is_put_out_as_it_stands() -> None:
 def test_a_prompt_that_grows_beyond_its_bounds_fails_and_ends() -> None:
     body = "x " * 10_000
     growing = "{{ issue.body | replace(' ', '" + "y" * 200 + "') }}"
-    began = time.monotonic()
+    began = time.thread_time()
     looped = "{% for l in issue.labels %}" + "{{ issue.body }}" * 9 + "{% endfor %}"
     for text in (growing * 50, "{{ issue.body }}" * 50, looped):
         with pytest.raises(errors.TemplateFailed, match=r"grows beyond|handle more than"):
             render(text, body=body, labels=("a",) * 50)
-    assert time.monotonic() - began < 5
+    assert time.thread_time() - began < 5
 
 
 def test_a_failure_that_no_reading_sees_names_the_task() -> None:

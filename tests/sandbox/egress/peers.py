@@ -4,9 +4,10 @@ import asyncio
 import datetime
 import ipaddress
 import json
+import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,6 +108,15 @@ async def serving(answer: Answer = hello, tls: ssl.SSLContext | None = None) -> 
         server.close()
 
 
+@contextmanager
+def refusing() -> Iterator[int]:
+    """A port where nobody listens. It stays taken, so that nobody else begins to meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        yield port
+
+
 async def _read(reader: asyncio.StreamReader) -> Request:
     start, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").strip().split("\r\n")
     method, target, _ = start.split(" ")
@@ -148,7 +158,7 @@ class Kept:
 
     async def until_ended(self, count: int = 1) -> list[evidence.Record]:
         """The closing lines, once there are so many; the proxy writes them after the client has seen the end."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(ended := [each for each in self.records if each.event == "ended"]) < count:
                 self._written.clear()
                 await self._written.wait()

@@ -245,11 +245,10 @@ async def test_a_look_at_the_server_is_answered_here() -> None:
 
 async def test_a_provider_that_does_not_answer_is_502_in_the_providers_own_shape() -> None:
     kept = peers.Kept()
-    async with peers.serving() as server:
-        closed = server.port
-    async with gatewaying(kept, f"http://127.0.0.1:{closed}") as base, asking() as client:
-        answer = await client.post(f"{base}/v1/messages", json={})
-        (ended,) = await kept.until_ended()
+    with peers.refusing() as closed:
+        async with gatewaying(kept, f"http://127.0.0.1:{closed}") as base, asking() as client:
+            answer = await client.post(f"{base}/v1/messages", json={})
+            (ended,) = await kept.until_ended()
     assert answer.status_code == 502
     assert "cannot be reached" in answer.json()["error"]["message"]
     assert ended.status == 502
@@ -300,7 +299,7 @@ async def test_when_the_agent_is_gone_the_model_stops_too() -> None:
     async with peers.serving(endless) as server, gatewaying(kept, f"http://127.0.0.1:{server.port}") as base:
         async with asking() as client, client.stream("POST", f"{base}/v1/messages", json={}) as answer:
             assert await anext(answer.aiter_raw()) == b"abc"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await gone.wait()
         (ended,) = await kept.until_ended()
     assert ended.bytes_down == 3
