@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+import structlog
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
@@ -29,6 +30,8 @@ from domain.hooks import Call
 from integrations.agent import port
 from integrations.git import clones, untrusted
 from sandbox import process
+
+_log = structlog.stdlib.get_logger(__name__)
 
 WORKER_SHUTDOWN: Final = "WorkerShutdown"
 """The type that Temporal itself gives to an attempt that a stopping worker gave up; the next attempt resumes."""
@@ -118,6 +121,8 @@ class Attempt:
         fresh_here = fence.is_new or fence.record.round < (self._elsewhere.turn if self._elsewhere else 0)
         interrupted = fence.begin_round(self._request.round, f"{info.activity_id}/{info.attempt}")
         interrupted = interrupted or self._progress.launched
+        if removed := await asyncio.to_thread(clones.remove_left_locks, self._worktree):
+            _log.info("git was killed in the middle: its locks are removed", run=self._request.run, locks=removed)
         session = self._progress.session = self._as_named_here(fence.record, self._progress.session)
         note = self._elsewhere if fresh_here and not self._progress.launched else None
         missing = self._backend.transcript(self._room.home, session) is None

@@ -215,6 +215,28 @@ def _quoted(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+def remove_left_locks(folder: Path) -> int:
+    """Remove what a git that was killed in the middle left locked in a clone. Returns how many; what cannot be removed
+    stays.
+
+    Only for a clone in which no process is at work: git itself never removes such a file, and refuses from then on.
+    """
+    top = folder / ".git"
+    removed, places = 0, [top]
+    while places:
+        place = places.pop()
+        with suppress(OSError):
+            if not stat.S_ISDIR(place.lstat().st_mode):
+                continue  # a link may lead anywhere
+            for entry in list(os.scandir(place)):
+                if entry.name.endswith(".lock") and not entry.is_dir(follow_symlinks=False):
+                    os.unlink(entry.path)
+                    removed += 1
+                elif entry.name == "refs" or place != top:
+                    places.append(Path(entry.path))
+    return removed
+
+
 def remove_tree(folder: Path) -> None:
     """Remove a directory, also one whose parts were made unwritable; nothing there is no error."""
     with suppress(FileNotFoundError):

@@ -164,6 +164,20 @@ async def test_a_stopped_turn_is_resumed_and_each_step_happens_once(host: Host, 
     assert (result.cost_usd, result.turn_cost_usd) == (0.25, 0.25)
 
 
+async def test_what_a_git_that_was_killed_left_locked_does_not_stop_the_next_attempt(host: Host) -> None:
+    host.play([{"append": {"path": "log", "content": "one\n"}}, {"commit": {"message": "Done"}}])
+    outside = host.state / "outside"
+    outside.mkdir()
+    for place in (host.worktree / ".git" / "index.lock", host.worktree / ".git/refs/heads/x.lock", outside / "a.lock"):
+        place.touch()
+    (host.worktree / ".git/refs/elsewhere").symlink_to(outside)
+    result = await Environment().run(host.activities().run_agent, host.request())
+    assert result.outcome is agent.Outcome.FINISHED
+    assert host.commits() == ["Done", "begin"]
+    assert not (host.worktree / ".git/refs/heads/x.lock").exists()
+    assert (outside / "a.lock").exists()
+
+
 async def test_a_worker_that_stops_checkpoints_the_turn_and_ends_its_process(host: Host) -> None:
     host.play([{"cost": 0.1}, WAIT, {"say": "continued"}])
     activities, request, first = host.activities(), host.request(), Environment()
