@@ -137,18 +137,25 @@ async def _watch(process: asyncio.subprocess.Process, seconds: float, log: Path)
     """Copy output to the log until the command ends or its time is over, then end its whole group."""
     reader = asyncio.create_task(_copy(process, log))
     try:
-        code = await asyncio.wait_for(process.wait(), seconds)
+        code = await asyncio.wait_for(_ended(process), seconds)
         ended = Ended(code, f"exit code {code}")
     except TimeoutError:
         ended = Ended(None, f"no end after {seconds:g} s: killed")
     finally:
         _kill(process.pid)
-        await process.wait()
+        await _ended(process)
         try:
             await asyncio.wait_for(reader, 5)
         except TimeoutError:  # something left the group and holds the pipe: the log ends here
             _LOG.warning("a process of a CI run left its group and keeps its output open")
     return ended
+
+
+async def _ended(process: asyncio.subprocess.Process) -> int:
+    """The exit code; asyncio's own wait lasts until nobody has the output open any more."""
+    while process.returncode is None:  # noqa: ASYNC110 - it has no event that comes before the end of its pipes
+        await asyncio.sleep(0.02)
+    return process.returncode
 
 
 async def _copy(process: asyncio.subprocess.Process, log: Path) -> None:

@@ -24,6 +24,8 @@ STEADY_SECONDS: Final = 30.0
 START_ATTEMPTS: Final = 3
 _LOG_BYTES: Final = 20_000_000
 _MAX_LINE: Final = 65_536
+_LAST_WORDS_SECONDS: Final = 1.0
+"""How long what an ended child has written may take to arrive. What it started may live on and keep its output open."""
 
 
 class StartFailed(errors.FettleError):
@@ -145,7 +147,7 @@ class Child:
         self._reservation = ""
         with self._open_log() as log:
             try:
-                process = await self._spawn(log)
+                process, output = await self._spawn(log)
             except OSError as error:
                 return f"could not be started ({error.strerror})"
             self._process, self.identity = process, proc.identity(process.pid)
@@ -153,30 +155,41 @@ class Child:
             if self._stop.is_set():  # asked to stop while it was being started
                 self.kill()
             waiting = asyncio.create_task(self._await_ready())
+            relaying = asyncio.create_task(self._relay(output, log))
             try:
-                await asyncio.gather(self._relay(process, log), process.wait())
+                await process.wait()
+                await asyncio.wait([relaying], timeout=_LAST_WORDS_SECONDS)
             finally:
-                waiting.cancel()
-                await asyncio.gather(waiting, return_exceptions=True)
+                for task in (waiting, relaying):
+                    task.cancel()
+                await asyncio.gather(waiting, relaying, return_exceptions=True)
+                output.close()
         code = process.returncode
         return f"was ended by {signal.Signals(-code).name}" if code and code < 0 else f"ended with code {code}"
 
-    async def _spawn(self, log: IO[bytes]) -> asyncio.subprocess.Process:
+    async def _spawn(self, log: IO[bytes]) -> tuple[asyncio.subprocess.Process, "_Output"]:
         argv = (sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), str(int(signal.SIGKILL)))
-        return await asyncio.create_subprocess_exec(
-            *(*argv, *self.spec.argv),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-            env=self.spec.environment,
-            start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which then stops the rest in order
-        )
+        output, end = await _Output.opened()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(*argv, *self.spec.argv),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=end,
+                stderr=log,
+                env=self.spec.environment,
+                start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which stops the rest in order
+            )
+        except BaseException:
+            output.close()
+            raise
+        finally:
+            os.close(end)
+        return process, output
 
-    async def _relay(self, process: asyncio.subprocess.Process, log: IO[bytes]) -> None:
+    async def _relay(self, output: "_Output", log: IO[bytes]) -> None:
         """Copy stdout to the log, and look for the line that says ready."""
-        assert process.stdout is not None  # asked for in _spawn
         rest = b""
-        while data := await process.stdout.read(_MAX_LINE):
+        while data := await output.reader.read(_MAX_LINE):
             log.write(data)
             log.flush()
             if self._said_ready.is_set():
@@ -218,6 +231,29 @@ class Child:
             if self.log.stat().st_size > _LOG_BYTES:
                 self.log.replace(self.log.with_suffix(".log.1"))
         return open(self.log, "ab")
+
+
+@dataclass(frozen=True)
+class _Output:
+    """A pipe of our own: asyncio waits for the end of its pipes before it tells that a process has ended, and a process
+    that the child left behind keeps them open."""
+
+    reader: asyncio.StreamReader
+    transport: asyncio.ReadTransport
+
+    @classmethod
+    async def opened(cls) -> tuple["_Output", int]:
+        """The pipe, and the descriptor that the child writes to; the caller closes that one."""
+        reader = asyncio.StreamReader()
+        end, write = os.pipe()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(end, "rb", buffering=0)
+        )
+        return cls(reader, transport), write
+
+    def close(self) -> None:
+        """Nothing more is read."""
+        self.transport.close()
 
 
 def _readiness(line: bytes) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 import json
 import random
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,8 @@ _FREE_RANGE: Final = range(20000, 32000)
 """Below the range from which Linux takes the ports of outgoing connections (ip_local_port_range), so a port that was
 free when it was chosen is not taken by somebody's connection before its server listens, or while it restarts."""
 _TRIES: Final = 200
+_drawn: Final[dict[int, socket.socket]] = {}
+"""What tells other processes of this machine that a port is spoken for, until this process ends."""
 
 
 class PortInUse(errors.FettleError):
@@ -125,8 +128,23 @@ def choose(
 def _any_free(taken: set[int], free: Callable[[int], bool]) -> int:
     for _ in range(_TRIES):
         port = random.choice(_FREE_RANGE)
-        if port not in taken and free(port):
+        if port not in taken and free(port) and _draw(port):
             return port
     raise errors.ConfigurationError(
         f"no free port was found in {_TRIES} tries between {_FREE_RANGE.start} and {_FREE_RANGE.stop}: name the ports"
     )
+
+
+def _draw(port: int) -> bool:
+    """Take a port before anything listens on it: seconds pass until then, in which another process could draw it too.
+    The name is the kernel's, of this network like the port, and goes with the process."""
+    if sys.platform != "linux" or port in _drawn:
+        return port not in _drawn
+    token = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        token.bind(f"\0fettle-port-{port}")
+    except OSError:
+        token.close()
+        return False
+    _drawn[port] = token
+    return True

@@ -1,5 +1,7 @@
 """CI on real commits: what runs, when, and what it reports."""
 
+import os
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -83,6 +85,21 @@ async def test_a_hanging_command_is_killed_with_everything_it_started(repository
         return None if world.lives(int(pid.read_text())) else True
 
     await world.eventually(ended, "the end of what the command started")
+
+
+async def test_what_a_command_leaves_in_the_background_does_not_keep_its_verdict(
+    repository_with: Build, tmp_path: Path
+) -> None:
+    """A daemon has left the command's group, and holds its output open."""
+    pid = tmp_path / "pid"
+    command = f"setsid sleep 300 & echo $! > {pid}; echo done"
+    repository = await repository_with({world.CI_FILE: world.ci_file(command, seconds=120)})
+    try:
+        run = await repository.concluded(await repository.work.git("rev-parse", "main"))
+        assert run["conclusion"] == "success"
+        assert "done" in run["output"]["text"]
+    finally:
+        os.killpg(int(pid.read_text()), signal.SIGKILL)
 
 
 async def test_the_environment_of_a_run_is_clean(repository_with: Build) -> None:

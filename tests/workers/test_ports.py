@@ -1,4 +1,6 @@
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,24 @@ def test_automatic_ports_are_free_distinct_and_stay_the_same() -> None:
     assert len(set(chosen.model_dump().values())) == 4
     assert all(map(ports.is_free, chosen.model_dump().values()))
     assert ports.choose({}, chosen, automatic=True) == chosen
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names that go with the process")
+def test_a_port_that_one_process_drew_is_drawn_by_no_other_until_it_ends() -> None:
+    drawing = (
+        "import sys; from workers import ports; own = int(sys.argv[1]); "
+        "drawn = ports.choose({}, None, automatic=True, needed=frozenset({'web'}), "
+        "free=lambda port: port == own).web; print(drawn)"
+    )
+
+    def another(port: int) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-c", f"import random; random.choice = lambda _: {port}; {drawing}", str(port)]
+        return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+    mine = ports.choose({}, None, automatic=True).web
+    assert "no free port was found" in another(mine).stderr
+    theirs = next(port for port in range(20000, 32000) if port not in ports._drawn and ports.is_free(port))
+    assert [another(theirs).stdout for _ in range(2)] == [f"{theirs}\n"] * 2  # the first one has ended
 
 
 def test_automatic_replaces_a_recorded_port_that_is_taken_but_never_an_explicit_one() -> None:

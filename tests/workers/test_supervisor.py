@@ -220,6 +220,37 @@ async def test_child_that_ignores_the_request_to_stop_is_killed_after_its_grace(
     assert not proc.is_alive(found[0])
 
 
+async def test_what_a_child_leaves_behind_delays_neither_its_restart_nor_the_stop(
+    tmp_path: Path, stop: asyncio.Event
+) -> None:
+    """A process in a session of its own, as a sandbox starts them, keeps the child's stdout open."""
+    state = state_directory.prepare(tmp_path / "state")
+    leaving = f"""
+import pathlib, subprocess, sys, time
+left = subprocess.Popen(["sleep", "600"], start_new_session=True)
+lives = pathlib.Path({str(tmp_path / "lives")!r})
+with lives.open("a") as file:
+    print(left.pid, file=file)
+print('{{"ready": true}}', flush=True)
+if len(lives.read_text().split()) == 1:
+    sys.exit(1)
+time.sleep(600)
+"""
+    made = supervisor.Supervisor(
+        state,
+        ADDRESSES,
+        [[_spec("leaver", leaving)]],
+        lambda seen: stop.set() if seen.ready and seen.members[0].restarts else None,
+    )
+    try:
+        async with asyncio.timeout(60):  # a tenth of what is left behind
+            await made.serve(stop)
+        assert made.members[0].restarts == 1
+    finally:
+        for pid in map(int, (tmp_path / "lives").read_text().split()):
+            os.kill(pid, signal.SIGKILL)
+
+
 async def test_children_of_one_stage_stop_together(tmp_path: Path, stop: asyncio.Event) -> None:
     """Each of these ends only when the other one was asked too: a stop takes as long as the slowest, not as all."""
     together = """
