@@ -139,7 +139,7 @@ def explain(answer: Any) -> None:
     """The place, the reasons, the columns that move it most."""
     path = _line(answer["path"])
     if answer["place"] is None:
-        _say(f"{path} is not among the {counted(answer['candidates'], 'file')} that are ranked: {answer['absent']}")
+        _say(f"{path} is not among the {counted(answer['candidates'], 'file')} that are ranked: {answer['unranked']}")
         return
     chance = f"{_chance(answer['probability'])} likely to be changed"
     _say(f"{path} is number {answer['place']} of {answer['candidates']}, {chance}")

@@ -262,7 +262,7 @@ def _emit(answer: answers.Value, page: Callable[[Any], None], *, as_json: bool) 
 
 def _known(held: graph.Graph, path: str) -> str:
     """A path of the revision, as a person typed it."""
-    path = path.removeprefix("./")
+    path = objects.readable(path.removeprefix("./"))
     if held.manifest is None or path not in held.manifest.files:
         rev = held.manifest.rev[:12] if held.manifest else ""
         raise failures.Usage(

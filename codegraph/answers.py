@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from codegraph import blast, changes, conflict, explain, facts, frames, graph, manifest, map, navigate, reading
+from codegraph import blast, changes, conflict, explain, facts, frames, graph, manifest, map, navigate, objects, reading
 
 Value = dict[str, Any]
 _MOST_CHANGED = 1_000
@@ -144,8 +144,9 @@ def under_way(held: graph.Graph, text: str, branches: Sequence[str]) -> Value:
 
 
 def explained(held: graph.Graph, text: str, path: str) -> Value:
-    """Why a file is where it is for a text."""
-    return {**about(held), **dataclasses.asdict(explain.explain(held.revision, _made(held), text, path))}
+    """Why a file is where it is for a text; `unranked` says why it has no place."""
+    found = dataclasses.asdict(explain.explain(held.revision, _made(held), text, objects.readable(path)))
+    return {**about(held), "unranked": found.pop("absent"), **found}
 
 
 def stored(folder: pathlib.Path) -> int:

@@ -99,8 +99,8 @@ class Places:
         if name not in self._mirrored:
             self._mirrored[name] = None
             for path in (self._mirror / folder / "repo", self._mirror / folder):
-                if path.is_dir():
-                    with contextlib.suppress(objects.NotARepository):
+                with contextlib.suppress(objects.NotARepository, OSError, ValueError):  # any text may stand for a name
+                    if path.is_dir():
                         self._mirrored[name] = objects.Repository(path)
                         break
         return self._mirrored[name]
@@ -115,13 +115,13 @@ def read(path: pathlib.Path) -> list[Case]:
     cases: list[Case] = []
     number = 0
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):  # noqa: B007 - the handlers below name the line
                 if line.strip():
                     cases.append(_case(json.loads(line)))
     except OSError as error:
         raise Error(f"{path} cannot be read ({error.strerror}): name a file of cases, one JSON object a line") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Error(f"{path}:{max(1, number)} is no case ({error}): write one JSON object a line, in UTF-8") from None
     return cases
 
@@ -160,10 +160,10 @@ def run(
     began = time.monotonic()
     report = Report()
     asking = {"locate": _locate, "blast": _blast, "conflict": _conflict, "frames": _frames}[kind]
-    if out.exists() and not out.is_file():
-        raise Error(f"{out} is no file: name one that can be replaced")
     part = out.with_name(f"{out.name}.part")
     try:
+        if out.exists() and not out.is_file():
+            raise Error(f"{out} is no file: name one that can be replaced")
         with part.open("w", encoding="utf-8") as lines:
             for answer in asking(questions, {str(case.get("id")): case for case in cases}, _Tour(places, report, tell)):
                 lines.write(json.dumps(answer) + "\n")

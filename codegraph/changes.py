@@ -42,36 +42,40 @@ class Change:
 
 def between(repository: objects.Repository, base: str, head: str, revision: Revision) -> tuple[Change, ...]:
     """The changes from `base`, at which `revision` stands, to `head`, those with the most changed lines first. Files of
-    no known language are left out; beyond the first `MOST_FILES` nothing is known but the path.
+    no known language, and new ones that no index would hold, are left out; beyond the first `MOST_FILES` nothing is
+    known but the path.
 
     Raises:
         objects.Error: A revision does not exist, or git could not answer.
     """
-    entries, gone = repository.diff_tree(base, head)
+    entries, lost = repository.diff_tree(base, head)
+    gone = map(objects.readable, lost)
     parts = {part.path: part for part in diffs.parts(repository.changed_lines(base, head))}
-    fresh = {entry.path: entry.blob for entry in entries if languages.language_of(entry.path)}
     known = {**revision.sources.facts, **revision.tests.facts}
+    fresh = {
+        path: entry.blob
+        for path, entry in ((objects.readable(entry.path), entry) for entry in entries)
+        if languages.language_of(path) and (path in known or entry.mode not in objects.LINKS)
+    }
     wanted = [path for path in {**fresh, **dict.fromkeys(gone)} if path in known or not skips.by_path(path)]
     ranked = sorted(
         (path for path in wanted if path in known or path in fresh),
         key=lambda path: (-parts[path].size if path in parts else 0, path),
     )
-    first = [path for path in ranked[:MOST_FILES] if path not in known]
+    first = frozenset(path for path in ranked[:MOST_FILES] if path not in known)
     contents = dict(repository.read(sorted({fresh[path] for path in first})))
-    found = []
-    for place, path in enumerate(ranked):
-        if path not in known:
-            data = contents.get(fresh[path])
-            language = languages.language_of(path) or ""
-            if data is not None:
-                found.append(Change(path, extract.extract(data, language), None, new=True))
-                continue
-            later = place >= MOST_FILES  # if not, its contents are not there: the past may still speak of it
+    found: list[Change] = []
+    for path in ranked:
+        if path in known:
+            places = touched(known[path], parts.get(path)) if len(found) < MOST_FILES else frozenset()
+            found.append(Change(path, known[path], places))
+            continue
+        data, language = contents.get(fresh[path]) if path in first else None, languages.language_of(path) or ""
+        if data is None:
+            later = path not in first  # if not, its contents are not there: the past may still speak of it
             found.append(Change(path, facts.Facts(language, parsed=False), frozenset() if later else None, later))
-        elif place < MOST_FILES:
-            found.append(Change(path, known[path], touched(known[path], parts.get(path))))
-        else:
-            found.append(Change(path, known[path], frozenset()))
+        elif not skips.by_contents(data, language):
+            found.append(Change(path, extract.extract(data, language), None, new=True))
     return tuple(found)
 
 

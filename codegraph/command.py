@@ -47,6 +47,7 @@ _CONFIG: Final = (
 )
 _BATCH: Final = 400  # names of objects a request: a pipe takes them all before the first answer is read
 _LONGEST: Final = 150  # bytes of one name, so that a batch of them fits
+_LONGEST_ALONE: Final = 4_096
 
 
 class Error(Exception):
@@ -197,8 +198,9 @@ def ask(
         Error: It ended early.
     """
     for start in range(0, len(names), _BATCH):
-        batch = [name.encode("utf-8", "surrogateescape") for name in names[start : start + _BATCH]]
-        good = [0 < len(name) <= _LONGEST and not any(c < 0x20 for c in name) for name in batch]
+        batch = [_encoded(name) for name in names[start : start + _BATCH]]
+        longest = _LONGEST if len(batch) > 1 else _LONGEST_ALONE
+        good = [0 < len(name) <= longest and not any(c < 0x20 for c in name) for name in batch]
         try:
             requests.write(b"".join(name + b"\n" for name, fine in zip(batch, good, strict=True) if fine))
             requests.flush()
@@ -206,6 +208,14 @@ def ask(
             raise Error("cat-file", "it ended before it was asked") from error
         for fine in good:
             yield _answer(answers, limit, contents=contents) if fine else None
+
+
+def _encoded(name: str) -> bytes:
+    """A name as git reads it; nothing for text that no bytes stand for."""
+    try:
+        return name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return b""
 
 
 def _answer(answers: IO[bytes], limit: int, *, contents: bool) -> Object | None:

@@ -11,7 +11,7 @@ from typing import Final
 MOST: Final = 20_000_000
 """Bytes of a diff that are read."""
 
-_HUNK: Final = re.compile(rb"@@ -(\d+)(?:,(\d+))? \+\d+(?:,(\d+))? @@")
+_HUNK: Final = re.compile(rb"@@ -(\d{1,18})(?:,(\d{1,18}))? \+\d+(?:,(\d{1,18}))? @@")
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3}|.)")
 _LETTERS: Final = {b"a": 7, b"b": 8, b"t": 9, b"n": 10, b"v": 11, b"f": 12, b"r": 13}
 
@@ -51,7 +51,9 @@ class Part:
 
     @property
     def size(self) -> int:
-        """How much of the old side changes: its lines and the places of insertions."""
+        """How much changes: of the old side the lines and the places of insertions, of a new file its lines."""
+        if self.new:
+            return len(self.added)
         return sum(map(len, self.lines)) + len(self.inserted)
 
 

@@ -86,15 +86,15 @@ def grammar(name: str) -> tuple[tree_sitter.Parser, tree_sitter.Query]:
     language = LANGUAGES.get(name)
     if language is None:
         raise MissingGrammarError(f"no language is called {name!r}: known are {', '.join(LANGUAGES)}")
+    source = "".join(_query(part) for part in language.queries or (name,))
     try:
         module = importlib.import_module(language.module)
         grammar_ = tree_sitter.Language(getattr(module, language.entry)())
-    except (ImportError, AttributeError, ValueError) as error:
+        return tree_sitter.Parser(grammar_), tree_sitter.Query(grammar_, source)
+    except (ImportError, AttributeError, ValueError) as error:  # one of another release may not fit the query either
         raise MissingGrammarError(
             f"the grammar of {name} cannot be loaded from {language.module}: {error}; install that package"
         ) from error
-    source = "".join(_query(part) for part in language.queries or (name,))
-    return tree_sitter.Parser(grammar_), tree_sitter.Query(grammar_, source)
 
 
 def _query(name: str) -> str:

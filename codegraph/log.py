@@ -14,6 +14,7 @@ CHANGES: Final = (
 """A command that prints what `changes` reads."""
 
 _STATUS: Final = re.compile(rb"\n?([A-Z])\d*\Z")
+_MOST_DIGITS: Final = 18
 
 
 class Link(NamedTuple):
@@ -21,7 +22,7 @@ class Link(NamedTuple):
 
     Attributes:
         sha: Its id.
-        time: When it was committed, seconds since 1970.
+        time: When it was committed, seconds since 1970; 0 when it does not say.
         parents: Ids of its parents.
     """
 
@@ -36,7 +37,7 @@ class Change:
 
     Attributes:
         sha: Its id.
-        time: When it was committed, seconds since 1970.
+        time: When it was committed, seconds since 1970; 0 when it does not say.
         parents: Ids of its parents; a commit with more than one is a merge, of which no files are told.
         text: Its message.
         paths: Files touched, at their new path, as git lists them.
@@ -56,7 +57,7 @@ class Change:
 def links(output: bytes) -> list[Link]:
     """The commits in what `LINKS` prints, in its order."""
     rows = (line.split(" ") for line in output.decode("ascii").splitlines() if not line.startswith("commit "))
-    return [Link(sha, int(time), tuple(filter(None, parents))) for sha, time, *parents in rows]
+    return [Link(sha, _time(time), tuple(filter(None, parents))) for sha, time, *parents in rows]
 
 
 def changes(output: bytes, *, compared: bool = True) -> Iterator[Change]:
@@ -72,7 +73,7 @@ def changes(output: bytes, *, compared: bool = True) -> Iterator[Change]:
         if not field.startswith(b"\x01"):
             field = next(fields, None)
             continue
-        time, parents, text = int(next(fields)), next(fields), next(fields)
+        time, parents, text = _time(next(fields).decode()), next(fields), next(fields)
         paths, renames, letters, following = _files(fields)
         yield Change(
             field[1:].decode(),
@@ -104,6 +105,11 @@ def _files(fields: Iterator[bytes]) -> tuple[list[str], list[tuple[str, str]], s
             renames.append((old, path))
         paths.append(path)
     return paths, renames, letters, None
+
+
+def _time(said: str) -> int:
+    """Seconds of a commit's date; 0 for one that is none: git tells nothing of it, or any number of digits."""
+    return int(said) if said.isascii() and said.isdigit() and len(said) <= _MOST_DIGITS else 0
 
 
 def _text(path: bytes) -> str:

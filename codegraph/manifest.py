@@ -8,7 +8,6 @@ import collections
 import contextlib
 import dataclasses
 import functools
-import importlib.util
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -24,7 +23,6 @@ PROJECT_FILES: Final = frozenset(
 """Names of files that say how modules are called and found."""
 
 _PROJECT_ENDINGS: Final = (".csproj", ".gemspec")
-_LINKS: Final = (objects.SYMLINK, objects.SUBMODULE)
 _PASSING: Final = frozenset([reading.MISSING])  # reasons that may be gone at the next look
 
 
@@ -61,7 +59,7 @@ class Report:
         parsed: Those that a grammar read.
         unparsed: Those of which only words are known.
         skipped: Files left out, for each reason.
-        missing: Indexed files of each language whose grammar is not installed.
+        missing: Indexed files of each language whose grammar is not installed, or is of a release that does not fit.
     """
 
     files: dict[str, int]
@@ -103,12 +101,14 @@ class Manifest:
     def report(self) -> Report:
         """Counts of what was indexed, what was not, and why."""
         kept = [file for file in self.files.values() if not file.skipped]
+        parsed = _count(file.language for file in kept if file.parsed)
+        missing = {name for name in {file.language for file in kept} - parsed.keys() if not installed(name)}
         return Report(
             files=_count(file.language for file in kept),
-            parsed=_count(file.language for file in kept if file.parsed),
+            parsed=parsed,
             unparsed=_count(file.language for file in kept if not file.parsed),
             skipped=_count(file.skipped for file in self.files.values() if file.skipped),
-            missing=_count(file.language for file in kept if not file.parsed and not installed(file.language)),
+            missing=_count(file.language for file in kept if file.language in missing),
         )
 
 
@@ -118,9 +118,12 @@ Taken = Callable[[str, File, facts.Facts], None]
 
 @functools.cache
 def installed(language: str) -> bool:
-    """Whether the grammar of a language is there."""
-    known = languages.LANGUAGES.get(language)
-    return known is not None and importlib.util.find_spec(known.module) is not None
+    """Whether the grammar of a language is there, and fits."""
+    try:
+        languages.grammar(language)
+    except languages.MissingGrammarError:
+        return False
+    return True
 
 
 def build(
@@ -225,7 +228,7 @@ class _Draft:
         if previous is not None:
             with contextlib.suppress(objects.Error):  # its commit may be gone; the tree itself is as good
                 return cls._moved(repo, sha, previous)
-        entries = {_readable(entry.path): entry for entry in repo.ls_tree(sha)}
+        entries = {objects.readable(entry.path): entry for entry in repo.ls_tree(sha)}
         mirrors = skips.mirrored(entries)
         return cls(entries, mirrors, {}, {path: _file(path, entry, mirrors) for path, entry in entries.items()})
 
@@ -233,10 +236,10 @@ class _Draft:
     def _moved(cls, repo: objects.Repository, sha: str, previous: Manifest) -> "_Draft":
         changed, gone = repo.diff_tree(previous.rev, sha)
         entries, known = dict(previous.entries), dict(previous.files)
-        for path in map(_readable, gone):
+        for path in map(objects.readable, gone):
             entries.pop(path, None)
             known.pop(path, None)
-        fresh = {_readable(entry.path): entry for entry in changed}
+        fresh = {objects.readable(entry.path): entry for entry in changed}
         same_paths = not gone and all(path in entries for path in fresh)
         entries |= fresh
         mirrors = previous.mirrors if same_paths else skips.mirrored(entries)
@@ -283,11 +286,7 @@ def _judged(file: File, status: Mapping[store.Key, store.Row]) -> File:
 def _is_project_file(path: str, entry: objects.Entry) -> bool:
     name = path.rpartition("/")[2]
     wanted = name in PROJECT_FILES or name.endswith(_PROJECT_ENDINGS) or layout.is_configuration(name)
-    return wanted and path == entry.path and entry.mode not in _LINKS and skips.by_path(path) != "vendored"
-
-
-def _readable(path: str) -> str:
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return wanted and path == entry.path and entry.mode not in objects.LINKS and skips.by_path(path) != "vendored"
 
 
 def _count(names: Iterable[str]) -> dict[str, int]:

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -14,6 +15,8 @@ from codegraph import command, log, trees
 
 SYMLINK: Final = 0o120000
 SUBMODULE: Final = 0o160000
+LINKS: Final = (SYMLINK, SUBMODULE)
+"""Modes of what is no file with contents of its own."""
 LARGE: Final = 1_000_000
 """Bytes above which a blob is not read at all."""
 
@@ -21,6 +24,7 @@ _NOTHING: Final = "0" * 40
 _PATHS: Final = 200
 """Paths that one command line names."""
 _FEW: Final = 64  # blobs that are worth no process of their own
+_NO_PLACE: Final = re.compile(r"fatal: (?:not a git repository|cannot change to)\b")
 
 Error = command.Error
 """Git could not answer."""
@@ -64,15 +68,19 @@ class Repository:
 
         Raises:
             NotARepository: There is none.
+            Error: There is one, and git cannot use it.
         """
         here = os.fspath(path)
         try:
-            asked = ("rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir")
-            lines = os.fsdecode(command.run(("-C", here), asked)).splitlines()
+            self.git_dir, self.common_dir = _places(here)
         except command.Error as error:
+            if not _NO_PLACE.match(error.detail):
+                raise
             raise NotARepository(error.command, f"{here} is no git repository ({error.detail})") from error
-        self.git_dir, self.common_dir = pathlib.Path(lines[0]), pathlib.Path(lines[1])
-        self._options = (f"--git-dir={self.git_dir}",)
+        # Attributes are read from the work tree. There is none: neither what a checkout holds nor the folder that
+        # somebody asks from may change an answer.
+        home = os.fspath(self.common_dir)
+        self._options = ("-C", home, f"--git-dir={self.git_dir}", f"--work-tree={home}")
         self._contents = command.Session(self._options, contents=True)
         self._headers = command.Session(self._options, contents=False)
         self._lacks = False
@@ -99,6 +107,8 @@ class Repository:
         """
         try:
             (found,) = self._headers.get([f"{rev}^{{commit}}"])
+            if found is None and rev.startswith(":/"):  # all of the rest is what to look for
+                (found,) = self._headers.get([rev])
         except Error:  # git ends at some names, such as an entry that a reflog lacks
             (found,) = self._headers.get([_NOTHING])  # raises when git itself is what fails
         if found is None:
@@ -263,6 +273,20 @@ class Repository:
 
     def _git(self, *asked: str, stdin: bytes = b"") -> bytes:
         return command.run(self._options, asked, stdin)
+
+
+def readable(path: str) -> str:
+    """A path with escapes for its bytes that are no UTF-8."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _places(here: str) -> tuple[pathlib.Path, pathlib.Path]:
+    """The git directory at or above a folder, and that of all its worktrees."""
+    wanted = ("--git-dir", "--git-common-dir")
+    lines = command.run(("-C", here), ("rev-parse", "--path-format=absolute", *wanted)).split(b"\n")
+    if len(lines) != 3:  # a line break is part of a path
+        lines = [command.run(("-C", here), ("rev-parse", "--path-format=absolute", each))[:-1] for each in wanted]
+    return pathlib.Path(os.fsdecode(lines[0])), pathlib.Path(os.fsdecode(lines[1]))
 
 
 def _text(path: bytes) -> str:

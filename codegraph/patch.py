@@ -15,15 +15,17 @@ def read(diff: bytes, revision: Revision) -> tuple[changes.Change, ...]:
     found: list[tuple[int, diffs.Part, str]] = []
     for part in diffs.parts(diff):
         language = languages.language_of(part.path) or ""
-        if part.path in known:
+        if part.path in known or (part.new and language and not _left_out(part, language)):
             found.append((part.size, part, language))
-        elif part.new and language and not skips.by_path(part.path):
-            found.append((len(part.added), part, language))
     found.sort(key=lambda each: (-each[0], each[1].path))
     return tuple(
         _change(part, language, known.get(part.path), looked_into=place < changes.MOST_FILES)
         for place, (_, part, language) in enumerate(found)
     )
+
+
+def _left_out(part: diffs.Part, language: str) -> bool:
+    return bool(skips.by_path(part.path) or skips.by_contents(b"\n".join(part.added), language))
 
 
 def _change(part: diffs.Part, language: str, held: facts.Facts | None, *, looked_into: bool) -> changes.Change:

@@ -92,7 +92,7 @@ class Store:
         bad = []
         for key, row, checksum in self._rows(keys, "payload"):
             try:
-                if checksum != zlib.crc32(row.payload):
+                if not isinstance(row.payload, bytes) or checksum != zlib.crc32(row.payload):
                     raise ValueError("not the bytes that were written")
                 if not row.skipped:
                     found[key] = facts.decode(row.payload)
@@ -133,7 +133,7 @@ class Store:
         found = {}
         sql = "SELECT sha, payload, seal FROM commits WHERE version = ? AND sha IN ({})"
         for sha, payload, seal in self._select(sql, [version], list(shas)):
-            if seal == _seal(sha, version, zlib.crc32(payload)):
+            if isinstance(payload, bytes) and seal == _seal(sha, version, zlib.crc32(payload)):
                 found[sha] = payload
         return found
 
@@ -207,8 +207,11 @@ def _version(language: str) -> str:
 
 @functools.cache
 def _grammar(language: str) -> str:
+    """Releases of a grammar and of the parser, which may not take it."""
     known = languages.LANGUAGES.get(language)
     try:
-        return importlib.metadata.version(known.module.replace("_", "-")) if known else "none"
+        if known is None:
+            return "none"
+        return " ".join(importlib.metadata.version(name.replace("_", "-")) for name in (known.module, "tree_sitter"))
     except importlib.metadata.PackageNotFoundError:
         return "none"

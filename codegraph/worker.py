@@ -64,7 +64,8 @@ def main(name: str) -> None:
     Args:
         name: The extractor, as `module:function`.
     """
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    most = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY if most == resource.RLIM_INFINITY else min(_MEMORY, most), most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for clock in (signal.SIGALRM, signal.SIGPROF):
         signal.signal(clock, signal.SIG_DFL)

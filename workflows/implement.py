@@ -195,19 +195,28 @@ class ImplementWorkflow:
                 raise
             if implement.may_leave_host(self._state) or (self._state.ask_again and self._state.lease is not None):
                 await self._leave_host()  # who has a place in the pool may be waiting for just this host
-            answer = await watching.finished(
-                workflow.start_activity_method(
-                    PoolActivities.begin_turn,
-                    asked,
-                    summary=words,
-                    task_queue=wire.CONTROL_QUEUE,
-                    **options.BEGIN_TURN,
-                )
-            )
+            granted = await self._granted_later(asked, words)
+            if granted is None:
+                return
+            answer = granted
         round_outcomes.after_grant(self._state, asked, answer, workflow.now())
         lease = self._state.lease
         if lease is not None and lease.backend_versions and answer.backend not in lease.backend_versions:
             await self._leave_host()
+
+    async def _granted_later(self, asked: pool.BeginTurn, words: str) -> pool.Answer | None:
+        """The pool's answer, however long it takes. A person does not wait for it: None when one holds the run or takes
+        it over, and then it is asked again when it goes on."""
+        waiting = workflow.start_activity_method(
+            PoolActivities.begin_turn,
+            asked,
+            summary=words,
+            task_queue=wire.CONTROL_QUEUE,
+            **options.BEGIN_TURN,
+        )
+        if self._state.generation < 5:
+            return await watching.finished(waiting)
+        return await watching.finished_unless(waiting, lambda: self._state.held or bool(self._state.taken_over_by))
 
     async def _settle(self) -> None:
         state = self._state

@@ -36,6 +36,28 @@ async def finished(call: "workflow.ActivityHandle[T]") -> T:
         return await call
 
 
+async def finished_unless(call: "workflow.ActivityHandle[T]", otherwise: Callable[[], bool]) -> T | None:
+    """As `finished`. When `otherwise` comes true first the call is cancelled: None, unless it has an answer all the
+    same."""
+    condition = asyncio.create_task(workflow.wait_condition(otherwise))
+    try:
+        await workflow.wait([call, condition], return_when=asyncio.FIRST_COMPLETED)
+        if not call.done():
+            call.cancel()
+        return await finished(call)
+    except exceptions.ActivityError as error:
+        if exceptions.is_cancelled_exception(error) and condition.done() and not cancelled():
+            return None
+        raise
+    except asyncio.CancelledError:
+        await workflow.wait_condition(lambda: True)  # as in `finished`
+        call.cancel()
+        return await call
+    finally:
+        condition.cancel()
+        await asyncio.gather(condition, return_exceptions=True)
+
+
 async def until(watch: "asyncio.Task[T]", otherwise: Callable[[], bool]) -> T | None:
     """The watch's answer, or None when `otherwise` came true first. The loser is cancelled and forgotten."""
     condition = asyncio.create_task(workflow.wait_condition(otherwise))

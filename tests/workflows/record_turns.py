@@ -108,17 +108,9 @@ async def lined_up_later(fettle: Installation) -> Recorded:
 
 async def host_freed_for_others(fettle: Installation) -> Recorded:
     """The next turn is waited for without a host, and so is the end of a hold (generation 5)."""
-    world = fettle.world("totals")
-    world.turns[1] = deque([Turn(limited=True), Turn()])
-    stop = world.stop(wire.RUN_AGENT)
-    started = await _started(fettle, world)
-    await stop.reached.wait()
-    fleet = fettle.temporal.get_workflow_handle(refs.FLEET_WORKFLOW_ID)
-    await fleet.execute_update(wire.CHANGE_AGENTS, roster.Change(by="ann", kind=roster.Kind.PAUSE, name="dev-default"))
-    stop.open.set()
-    await world.called(wire.RELEASE_HOST)
+    started, world = await _waiting(fettle)
     again = world.stop(wire.RUN_AGENT)
-    await fleet.execute_update(wire.CHANGE_AGENTS, roster.Change(by="ann", kind=roster.Kind.RESUME, name="dev-default"))
+    await _pool(fettle, roster.Kind.RESUME)
     await again.reached.wait()
     await started.hold()
     again.open.set()
@@ -126,6 +118,35 @@ async def host_freed_for_others(fettle: Installation) -> Recorded:
     await started.release()
     await started.ended()
     return _of(started)
+
+
+async def taken_while_it_waits(fettle: Installation) -> Recorded:
+    """A person does not wait for the pool (generation 5)."""
+    started, _ = await _waiting(fettle)
+    await started.update(wire.TAKE_OVER, run.TakeoverRequest(by="ann"))
+    await _theirs(started)
+    await started.update(wire.HAND_BACK, implement.Handback(by="ann"))
+    await _pool(fettle, roster.Kind.RESUME)
+    await started.ended()
+    return _of(started)
+
+
+async def _waiting(fettle: Installation) -> tuple[Run, World]:
+    """For its second turn, in a pool that is paused."""
+    world = fettle.world("totals")
+    world.turns[1] = deque([Turn(limited=True), Turn()])
+    stop = world.stop(wire.RUN_AGENT)
+    started = await _started(fettle, world)
+    await stop.reached.wait()
+    await _pool(fettle, roster.Kind.PAUSE)
+    stop.open.set()
+    await world.called(wire.RELEASE_HOST)
+    return started, world
+
+
+async def _pool(fettle: Installation, kind: roster.Kind) -> None:
+    fleet = fettle.temporal.get_workflow_handle(refs.FLEET_WORKFLOW_ID)
+    await fleet.execute_update(wire.CHANGE_AGENTS, roster.Change(by="ann", kind=kind, name="dev-default"))
 
 
 async def judgement_paid(fettle: Installation) -> Recorded:
@@ -168,6 +189,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Installation], Awaitable[Recorded]]]] = 
         lined_up_at_once,
         lined_up_later,
         host_freed_for_others,
+        taken_while_it_waits,
     )
 }
 

@@ -7,6 +7,7 @@ from domain.policy import ApprovalMode
 from tests.workflows.installation import Installation
 from tests.workflows.runs import Run, eventually
 from tests.workflows.test_deciding import refusal
+from tests.workflows.test_turns import paused
 from tests.workflows.world import Turn, World
 
 
@@ -58,6 +59,27 @@ async def test_a_takeover_waits_for_the_turn_and_keeps_the_host(fettle: Installa
     assert world.host_of(started.issue.workflow_id) is not None
     await handed_back(started)
     assert (await started.ended()).phase is run.Phase.DONE
+
+
+async def test_a_run_that_waits_for_its_next_turn_is_taken_over_at_once(fettle: Installation, world: World) -> None:
+    """On a host that it gets for that, with what the agent left."""
+    world.turns[1] = deque([Turn(limited=True), Turn()])
+    stop = world.stop(wire.RUN_AGENT)
+    started = await fettle.start(world.issue(1))
+    await stop.reached.wait()
+    async with paused(fettle):
+        stop.open.set()
+        await world.called(wire.RELEASE_HOST)
+        await taken(started)
+        found = await at_safe_point(started)
+        assert found.lease is not None
+        host = world.host_of(started.issue.workflow_id)
+        assert host is not None
+        assert host.worktrees[started.issue.workflow_id] == world.in_progress[started.issue.workflow_id]
+        assert len(world.turn_requests) == 1
+        await handed_back(started)
+    assert (await started.ended()).phase is run.Phase.DONE
+    assert len(world.turn_requests) == 2
 
 
 async def test_what_a_person_changed_is_a_commit_that_the_agent_is_told_of(fettle: Installation, world: World) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from domain import errors, refs, roster, run, turns, wire
 from domain.policy import RepositoryPolicy
 from tests.workflows.installation import Installation
-from tests.workflows.runs import eventually
+from tests.workflows.runs import attempted_now, eventually
 from tests.workflows.world import Turn, World
 
 
@@ -109,6 +109,7 @@ async def test_a_run_whose_work_is_on_its_host_alone_waits_there(fettle: Install
 
         await eventually(waiting, lambda names: wire.BEGIN_TURN in names)
         assert world.host_of(started.issue.workflow_id) is not None
+    await attempted_now(fettle.temporal, started.child.id)
     assert (await started.ended()).phase is run.Phase.DONE
     assert world.count(wire.CLAIM_HOST) == 1
 
@@ -125,6 +126,24 @@ async def test_a_held_run_frees_its_host_and_goes_on_with_its_work(fettle: Insta
     await started.release()
     assert (await started.ended()).phase is run.Phase.DONE
     assert len(world.turn_requests) == 1
+
+
+async def test_a_run_that_waits_for_its_turn_is_held_at_once(fettle: Installation, world: World) -> None:
+    """Who holds it does not wait for a budget first."""
+    world.turns[1] = deque([Turn(limited=True), Turn()])
+    stop = world.stop(wire.RUN_AGENT)
+    started = await fettle.start(world.issue(1))
+    await stop.reached.wait()
+    async with paused(fettle):
+        stop.open.set()
+        await world.called(wire.RELEASE_HOST)
+        await started.hold()
+        await started.child_is_held()
+        await started.quiet(started.child.id)
+        await started.release()
+        assert len(world.turn_requests) == 1
+    assert (await started.ended()).phase is run.Phase.DONE
+    assert len(world.turn_requests) == 2
 
 
 async def test_every_turn_is_given_back_to_the_pool(fettle: Installation, world: World) -> None:
