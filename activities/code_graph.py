@@ -34,6 +34,8 @@ _MOST_ANSWER: Final = 4 * 1024 * 1024
 _MOST_TEXT: Final = 30_000
 _MOST_TRACE: Final = 1024 * 1024
 _NICENESS: Final = 15
+_PATHS: Final = 200
+"""Paths that one command line names: it takes them all, however long they are."""
 _CODE: Final = Path(__file__).resolve().parents[1]
 _STORE: Final = "fettle"
 """Folder of the graph's store in a git directory, as `codegraph.store` has it."""
@@ -203,15 +205,16 @@ class CodeGraph:
         if not paths:
             return frozenset()
         source = self.mirrors.of(repo)
+        asked = ("--literal-pathspecs", "ls-tree", "-z", "--name-only", "--full-tree", head, "--")
+        found: set[str] = set()
         try:
-            listed = await source.git.run(
-                *("--literal-pathspecs", "ls-tree", "-z", "--name-only", "--full-tree", head, "--", *paths),
-                at=source.place,
-            )
+            for start in range(0, len(paths), _PATHS):
+                listed = await source.git.run(*asked, *paths[start : start + _PATHS], at=source.place)
+                found.update(listed.stdout.decode("utf-8", "replace").split("\0"))
         except errors.GitFailed as failure:
             _log.warning("tests are not named first", repository=str(repo), because=str(failure))
             return frozenset()
-        return frozenset(listed.stdout.decode("utf-8", "replace").split("\0")) & frozenset(paths)
+        return frozenset(found.intersection(paths))
 
     async def _answer(
         self, repo: refs.Repository, asked: _Question, kind: type[Answer], seconds: float | None = None

@@ -2,6 +2,7 @@
 
 import collections
 import os
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -20,7 +21,10 @@ _REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTO
 
 @pytest.fixture(scope="session", autouse=True)
 def nobodys_environment() -> Iterator[None]:
-    """Whoever runs the tests may have an installation of their own, and settings for it."""
+    """Whoever runs the tests may have an installation of their own, and settings for it; a shell that runs them in the
+    background has them ignore Ctrl-C, and so all that they start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     foreign = [
         name
         for name in os.environ

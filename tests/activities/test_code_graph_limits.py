@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from activities import code_graph
+from activities import code_graph, worktree
 from domain import redaction
 from tests.integrations.git.lab import REPO, Lab, git
 
@@ -27,7 +27,7 @@ async def test_more_changed_tests_than_one_command_line_can_name_are_looked_up(l
     tree = git(lab.person, "write-tree")
     head = git(lab.person, "commit-tree", tree, "-p", lab.first, "-m", "Many tests")
     git(lab.person, "push", "--quiet", "origin", f"{head}:refs/heads/main")
-    await lab.mirrors.of(REPO).fetch(lab.forge.clone_url(REPO))
+    await lab.mirrors.of(REPO).fetch(await worktree.remote_of(lab.forge, REPO))  # type: ignore[arg-type]  # the two methods it uses
     graph = code_graph.CodeGraph(lab.mirrors, redaction.Redactor(frozenset()))
     found = await graph.radius(REPO, lab.first, head)
     assert found.missing == ""
