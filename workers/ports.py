@@ -19,8 +19,8 @@ _FREE_RANGE: Final = range(20000, 32000)
 """Below the range from which Linux takes the ports of outgoing connections (ip_local_port_range), so a port that was
 free when it was chosen is not taken by somebody's connection before its server listens, or while it restarts."""
 _TRIES: Final = 200
-_drawn: Final[dict[int, socket.socket]] = {}
-"""What tells other processes of this machine that a port is spoken for, until this process ends."""
+_drawn: Final[dict[int, int]] = {}
+"""Descriptors that tell other processes of this machine that a port is spoken for, until this process ends."""
 
 
 class PortInUse(errors.FettleError):
@@ -146,5 +146,5 @@ def _draw(port: int) -> bool:
     except OSError:
         token.close()
         return False
-    _drawn[port] = token
+    _drawn[port] = token.detach()
     return True

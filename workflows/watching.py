@@ -45,9 +45,9 @@ async def finished_unless(call: "workflow.ActivityHandle[T]", otherwise: Callabl
         if not call.done():
             call.cancel()
         return await finished(call)
-    except exceptions.ActivityError as error:
-        if exceptions.is_cancelled_exception(error) and condition.done() and not cancelled():
-            return None
+    except exceptions.ActivityError:
+        if condition.done() and not cancelled():
+            return None  # an attempt that was under way when the cancel came is the last one, and has its own error
         raise
     except asyncio.CancelledError:
         await workflow.wait_condition(lambda: True)  # as in `finished`

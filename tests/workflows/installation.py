@@ -38,6 +38,10 @@ FAST_HEARTBEATS: Final = timedelta(seconds=0.1)
 _names = itertools.count(1)
 
 
+SKIPPING: Final = {"frontend.WorkflowTimeSkippingEnabled": True, "system.workflowTimeSkippingEnabled": True}
+"""What a server is configured with whose time tests move."""
+
+
 def server(**dynamic_config: object) -> dict[str, Any]:
     """Arguments for `WorkflowEnvironment.start_local` and its relatives."""
     keywords = [common.SearchAttributeKey.for_keyword(name) for name in wire.KEYWORD_ATTRIBUTES]

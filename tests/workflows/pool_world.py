@@ -11,13 +11,13 @@ from typing import Any, Final
 from temporalio import client, common, worker
 from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
 from temporalio.service import RPCError
-from temporalio.testing import WorkflowEnvironment
+from temporalio.testing import TimeSkippingConfig, WorkflowEnvironment
 
 from activities import admission, edge
 from activities.pool import PoolActivities, start_fleet
 from domain import budget, pool, refs, roster, turn_ends, turns, wire
 from store import engine
-from tests.workflows import turn_taker
+from tests.workflows import installation, turn_taker
 from tests.workflows.runs import attempted_now, eventually
 from workers import topology
 from workflows.fleet import FleetWorkflow
@@ -25,6 +25,7 @@ from workflows.fleet import FleetWorkflow
 REPO: Final = refs.Repository(owner="acme", name="api")
 BY: Final = "ann"
 _VERSION: Final = common.WorkerDeploymentVersion(deployment_name=wire.DEPLOYMENT, build_id="pool-test")
+_LATE: Final = time(23, 50)
 _numbers = itertools.count(1)
 
 
@@ -117,11 +118,27 @@ class Taker:
         await self.handle.signal("end", how)
 
 
-async def at_noon(env: WorkflowEnvironment, fleet: Fleet) -> None:
-    """Set the fleet's clock to a noon, so that the day whose budget a test counts does not end meanwhile."""
-    now = await env.get_current_time(fleet.handle)
-    noon = datetime.combine(now.astimezone(UTC).date() + timedelta(days=1), time(12), UTC)
-    await env.fast_forward(fleet.handle, noon - now)
+@asynccontextmanager
+async def within_a_day(folder: Path, *more: type) -> AsyncIterator[Fleet]:
+    """As `running`, on a server of its own, and the day whose budget a test counts does not end meanwhile: close to its
+    end the fleet's clock is set to the next noon, which takes a server that answers more slowly."""
+    if datetime.now(UTC).time() < _LATE:
+        async with (
+            await WorkflowEnvironment.start_local(**installation.server()) as plain,
+            running(await installation.connect(plain), folder, *more) as fleet,
+        ):
+            yield fleet
+        return
+    async with (
+        await WorkflowEnvironment.start_time_skipping_v2(
+            ts_config=TimeSkippingConfig(enabled=False), **installation.server(**installation.SKIPPING)
+        ) as env,
+        running(env.client, folder, *more) as fleet,
+    ):
+        now = await env.get_current_time(fleet.handle)
+        noon = datetime.combine(now.astimezone(UTC).date() + timedelta(days=1), time(12), UTC)
+        await env.fast_forward(fleet.handle, noon - now)
+        yield fleet
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 from temporalio import client, service, worker
-from temporalio.testing import ActivityEnvironment, TimeSkippingConfig, WorkflowEnvironment
+from temporalio.testing import ActivityEnvironment
 
 from activities import edge, judge_process, judging, rooms
 from activities.reviewing import JudgementActivities
@@ -24,7 +24,6 @@ from sandbox import unconfined
 from tests.workflows import installation, judge_taker, pool_world
 from tests.workflows.pool_world import REPO, Fleet
 from tests.workflows.runs import eventually
-from tests.workflows.test_long_waits import SKIPPING
 
 HEADS = tuple(letter * 40 for letter in "abcde")
 PROGRAM = """#!{python}
@@ -101,14 +100,8 @@ class Desk:
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     (tmp_path / "claude").write_text(PROGRAM.format(python=sys.executable))
     (tmp_path / "claude").chmod(0o755)
-    async with (
-        await WorkflowEnvironment.start_time_skipping_v2(
-            ts_config=TimeSkippingConfig(enabled=False), **installation.server(**SKIPPING)
-        ) as env,
-        pool_world.running(env.client, tmp_path, judge_taker.JudgeTaker) as fleet,
-    ):
-        await pool_world.at_noon(env, fleet)
-        desk = Desk(fleet, tmp_path, judging.till_of("claude", env.client))
+    async with pool_world.within_a_day(tmp_path, judge_taker.JudgeTaker) as fleet:
+        desk = Desk(fleet, tmp_path, judging.till_of("claude", fleet.temporal))
         desk.answers()
         async with agents(desk):
             yield desk

@@ -12,7 +12,6 @@ from domain.policy import RepositoryPolicy
 from tests.workflows import installation
 from tests.workflows.installation import Installation
 from tests.workflows.runs import Run, eventually
-from tests.workflows.test_long_waits import SKIPPING
 from tests.workflows.world import World
 
 NO_HOST = timedelta(minutes=30)
@@ -21,7 +20,7 @@ NO_HOST = timedelta(minutes=30)
 @pytest.fixture
 async def env() -> AsyncIterator[WorkflowEnvironment]:
     async with await WorkflowEnvironment.start_time_skipping_v2(
-        ts_config=TimeSkippingConfig(enabled=False), **installation.server(**SKIPPING)
+        ts_config=TimeSkippingConfig(enabled=False), **installation.server(**installation.SKIPPING)
     ) as started:
         yield started
 

@@ -11,13 +11,11 @@ from domain.policy import ApprovalMode, RepositoryPolicy
 from tests.workflows import installation
 from tests.workflows.installation import Installation
 
-SKIPPING = {"frontend.WorkflowTimeSkippingEnabled": True, "system.workflowTimeSkippingEnabled": True}
-
 
 @pytest.fixture(scope="module")
 async def env() -> AsyncIterator[WorkflowEnvironment]:
     async with await WorkflowEnvironment.start_time_skipping_v2(
-        ts_config=TimeSkippingConfig(enabled=False), **installation.server(**SKIPPING)
+        ts_config=TimeSkippingConfig(enabled=False), **installation.server(**installation.SKIPPING)
     ) as started:
         yield started
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from temporalio import client, exceptions
-from temporalio.testing import ActivityEnvironment, TimeSkippingConfig, WorkflowEnvironment
+from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 
 from domain import budget, errors, pool, roster, wire
 from domain.fleet import FleetState
@@ -17,7 +17,6 @@ from domain.roster import Kind
 from tests.workflows import installation, pool_world
 from tests.workflows.pool_world import Fleet
 from tests.workflows.runs import eventually
-from tests.workflows.test_long_waits import SKIPPING
 
 
 @pytest.fixture
@@ -31,14 +30,7 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
 
 @pytest.fixture
 async def within_a_day(tmp_path: Path) -> AsyncIterator[Fleet]:
-    """Its day does not end before the test does."""
-    async with (
-        await WorkflowEnvironment.start_time_skipping_v2(
-            ts_config=TimeSkippingConfig(enabled=False), **installation.server(**SKIPPING)
-        ) as env,
-        pool_world.running(env.client, tmp_path) as started,
-    ):
-        await pool_world.at_noon(env, started)
+    async with pool_world.within_a_day(tmp_path) as started:
         yield started
 
 

@@ -13,13 +13,12 @@ from domain.roster import Kind
 from tests.workflows import installation, pool_world
 from tests.workflows.pool_world import Fleet
 from tests.workflows.runs import eventually
-from tests.workflows.test_long_waits import SKIPPING
 
 
 @pytest.fixture
 async def env() -> AsyncIterator[WorkflowEnvironment]:
     async with await WorkflowEnvironment.start_time_skipping_v2(
-        ts_config=TimeSkippingConfig(enabled=False), **installation.server(**SKIPPING)
+        ts_config=TimeSkippingConfig(enabled=False), **installation.server(**installation.SKIPPING)
     ) as started:
         yield started
 
