@@ -25,7 +25,7 @@ from workflows.fleet import FleetWorkflow
 REPO: Final = refs.Repository(owner="acme", name="api")
 BY: Final = "ann"
 _VERSION: Final = common.WorkerDeploymentVersion(deployment_name=wire.DEPLOYMENT, build_id="pool-test")
-_LATE: Final = time(23, 50)
+_LATE: Final = time(23, 57)
 _numbers = itertools.count(1)
 
 
