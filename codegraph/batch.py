@@ -160,10 +160,10 @@ def run(
     began = time.monotonic()
     report = Report()
     asking = {"locate": _locate, "blast": _blast, "conflict": _conflict, "frames": _frames}[kind]
-    part = out.with_name(f"{out.name}.part")
     try:
         if out.exists() and not out.is_file():
             raise Error(f"{out} is no file: name one that can be replaced")
+        part = out.with_name(f"{out.name}.part")
         with part.open("w", encoding="utf-8") as lines:
             for answer in asking(questions, {str(case.get("id")): case for case in cases}, _Tour(places, report, tell)):
                 lines.write(json.dumps(answer) + "\n")

@@ -24,6 +24,7 @@ _NOTHING: Final = "0" * 40
 _PATHS: Final = 200
 """Paths that one command line names."""
 _FEW: Final = 64  # blobs that are worth no process of their own
+_LONGEST: Final = 4_096  # characters of a name
 _NO_PLACE: Final = re.compile(r"fatal: (?:not a git repository|cannot change to)\b")
 
 Error = command.Error
@@ -104,6 +105,7 @@ class Repository:
 
         Raises:
             NoSuchRevision: There is no such commit here.
+            Error: There is, and git cannot read it.
         """
         try:
             (found,) = self._headers.get([f"{rev}^{{commit}}"])
@@ -112,8 +114,25 @@ class Repository:
         except Error:  # git ends at some names, such as an entry that a reflog lacks
             (found,) = self._headers.get([_NOTHING])  # raises when git itself is what fails
         if found is None:
+            self._look_behind(rev)
             raise NoSuchRevision("rev-parse", f"{rev!r} is no commit of {self.common_dir}")
         return found.id
+
+    def _look_behind(self, rev: str) -> None:
+        """Tell a name of nothing from the name of a commit that is lost or damaged.
+
+        Raises:
+            Error: It is the latter.
+        """
+        if not rev.isprintable() or len(rev) > _LONGEST:
+            return
+        try:
+            named = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", rev).decode().strip()
+        except Error:
+            return
+        (found,) = self._headers.get([named])
+        if named != rev and (found is None or found.kind == "commit"):
+            raise Error("rev-parse", f"{rev!r} is the commit {named}, which cannot be read")
 
     @functools.cached_property
     def _here(self) -> frozenset[str]:

@@ -101,10 +101,12 @@ class Shelf:
                 time.sleep(_WAIT_SECONDS)
         try:
             db = _connect(self._folder / _NAME)
-            if _whole(db):
-                self._hold(fcntl.LOCK_SH)
-                return db
-            db.close()
+            with contextlib.ExitStack() as unless_whole:
+                unless_whole.callback(db.close)
+                if _whole(db):
+                    unless_whole.pop_all()
+                    self._hold(fcntl.LOCK_SH)
+                    return db
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # busy, full, not allowed: the file may well be whole
                 raise
