@@ -6,6 +6,7 @@ that nobody's open file is ever replaced under it; who does not get it works in 
 
 import contextlib
 import fcntl
+import os
 import pathlib
 import sqlite3
 import time
@@ -123,7 +124,8 @@ class Shelf:
     def _hold(self, how: int) -> None:
         if self._held is None:
             assert self._folder is not None
-            self._held = (self._folder / "lock").open("ab")
+            ways = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC  # for both, since a pipe in its place would wait for a reader
+            self._held = os.fdopen(os.open(self._folder / "lock", ways, 0o666), "rb", buffering=0)
         fcntl.flock(self._held, how)
 
     def _release(self) -> None:

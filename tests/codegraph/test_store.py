@@ -224,6 +224,13 @@ def test_a_place_that_cannot_be_used_is_worked_around(tmp_path: pathlib.Path) ->
     assert (tmp_path / "folder/codegraph.sqlite").is_dir()
 
 
+def test_a_pipe_in_the_place_of_the_lock_keeps_nobody_waiting(tmp_path: pathlib.Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    with store.Store(tmp_path) as kept:
+        kept.add(_rows(3))
+        assert len(kept.facts(_rows(3))) == 3
+
+
 def test_a_file_that_grows_too_large_loses_its_older_half(tmp_path: pathlib.Path) -> None:
     with store.Store(tmp_path, limit=400_000) as kept:
         for start in range(0, 3_000, 200):
