@@ -109,8 +109,10 @@ class State(Model):
     """What a person handed back could not be pushed: it is in the worktree alone."""
     held: bool = False
     lease: work.HostLease | None = None
-    only_here: bool = True
-    """What the agent left may be on its host alone: no turn has told yet that its work is pushed."""
+    only_here: bool = False
+    """What the agent left may be on its host alone."""
+    kept: bool = False
+    """A turn has told that its work is pushed, so one that ends without a word has pushed it too, up to a little."""
     lost_host: str = ""
     worktree: work.Worktree | None = None
     turn: agent.TurnResult | None = None

@@ -94,6 +94,7 @@ def after_settlement(state: State) -> None:
 def after_turn(state: State, result: agent.TurnResult) -> None:
     state.turn = result
     state.only_here = bool(result.wip_note)
+    state.kept = state.kept or not result.wip_note
     state.session = result.session
     state.cost_usd = result.cost_usd if result.cost_usd is not None else state.cost_usd
     state.answer = None

@@ -145,6 +145,7 @@ class ImplementWorkflow:
             return
         state.turns += 1
         self._interrupt = False
+        state.only_here = state.only_here or not state.kept
         resume = state.session is not None
         backend = state.grant.backend if state.grant else state.backend
         if state.session is None:

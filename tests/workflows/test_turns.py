@@ -8,7 +8,7 @@ from datetime import timedelta
 from domain import errors, refs, roster, run, turns, wire
 from domain.policy import RepositoryPolicy
 from tests.workflows.installation import Installation
-from tests.workflows.runs import attempted_now, eventually
+from tests.workflows.runs import Run, attempted_now, eventually
 from tests.workflows.world import Turn, World
 
 
@@ -78,6 +78,14 @@ async def paused(fettle: Installation) -> AsyncIterator[None]:
         await change(roster.Kind.RESUME)
 
 
+async def waits_for_its_turn(started: Run) -> None:
+    async def waiting() -> list[str]:
+        described = (await started.child.describe()).raw_description
+        return [each.activity_type.name for each in described.pending_activities]
+
+    await eventually(waiting, lambda names: wire.BEGIN_TURN in names)
+
+
 async def test_a_run_that_waits_for_its_next_turn_frees_its_host(fettle: Installation, world: World) -> None:
     """A budget may be spent until midnight: the slot is for runs that can go on."""
     world.turns[1] = deque([Turn(limited=True), Turn()])
@@ -102,12 +110,40 @@ async def test_a_run_whose_work_is_on_its_host_alone_waits_there(fettle: Install
     await stop.reached.wait()
     async with paused(fettle):
         stop.open.set()
+        await waits_for_its_turn(started)
+        assert world.host_of(started.issue.workflow_id) is not None
+    await attempted_now(fettle.temporal, started.child.id)
+    assert (await started.ended()).phase is run.Phase.DONE
+    assert world.count(wire.CLAIM_HOST) == 1
 
-        async def waiting() -> list[str]:
-            described = (await started.child.describe()).raw_description
-            return [each.activity_type.name for each in described.pending_activities]
 
-        await eventually(waiting, lambda names: wire.BEGIN_TURN in names)
+async def test_a_run_that_is_held_before_its_first_turn_frees_the_host_it_gets(
+    fettle: Installation, world: World
+) -> None:
+    stop = world.stop(wire.CLAIM_HOST)
+    started = await fettle.start(world.issue(1))
+    await stop.reached.wait()
+    await started.hold()
+    await started.child_is_held()
+    stop.open.set()
+    await world.called(wire.RELEASE_HOST)
+    assert world.host_of(started.issue.workflow_id) is None
+    await started.release()
+    assert (await started.ended()).phase is run.Phase.DONE
+    assert len(world.turn_requests) == 1
+
+
+async def test_a_run_whose_first_turn_ends_without_a_word_waits_where_it_was(
+    fettle: Installation, world: World
+) -> None:
+    """Nobody has told whether the forge takes work in progress."""
+    world.turns[1] = deque([Turn(error=errors.AgentCrashed("exit code 1")), Turn()])
+    stop = world.stop(wire.RUN_AGENT)
+    started = await fettle.start(world.issue(1))
+    await stop.reached.wait()
+    async with paused(fettle):
+        stop.open.set()
+        await waits_for_its_turn(started)
         assert world.host_of(started.issue.workflow_id) is not None
     await attempted_now(fettle.temporal, started.child.id)
     assert (await started.ended()).phase is run.Phase.DONE
