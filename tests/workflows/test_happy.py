@@ -1,10 +1,6 @@
 """An issue that meets no trouble, in each approval mode, and what it costs."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import pytest
-from temporalio.api.enums.v1 import EventType
 
 from domain import run, wire
 from domain.policy import ApprovalMode, RepositoryPolicy
@@ -14,8 +10,6 @@ from tests.workflows.world import World
 FIRST = ["received", "triaged"]
 WORK = ["implementing", "publishing", "reviewing", "awaiting_ci"]
 LAST = ["queued", "merging", "done"]
-WORKFLOW_TASK = 3
-"""Events of one that leads to nothing: scheduled, started, completed."""
 
 
 @pytest.mark.parametrize(
@@ -54,8 +48,8 @@ async def test_an_issue_becomes_one_merge(
 
 @pytest.mark.parametrize("mode", [ApprovalMode.FULL_AUTO, ApprovalMode.REVIEW_MERGE])
 async def test_a_whole_run_with_its_child_stays_small(fettle: Installation, world: World, mode: ApprovalMode) -> None:
-    """A run that is parked is replayed when it wakes: its history must stay short. Which of two things that come at
-    once is heard of first, in a workflow task of its own that leads to nothing, is a matter of timing."""
+    """A run that is parked is replayed when it wakes: its history must stay short. How many workflow tasks share one
+    wake-up is a matter of timing, and each more is three events."""
     world.mode = mode
     world.policy = RepositoryPolicy(verify_command="make test")
     started = await fettle.start(world.issue(1))
@@ -64,15 +58,4 @@ async def test_a_whole_run_with_its_child_stays_small(fettle: Installation, worl
     await started.ended()
     own, child = await started.events(), await started.events(child=True)
     assert len(child) > 30
-    assert len(own) + len(child) - WORKFLOW_TASK * (idle(own) + idle(child)) <= 140
-    assert idle(own) + idle(child) <= 6  # a busy machine has 3
-
-
-def idle(events: Sequence[Any]) -> int:
-    """Workflow tasks after which the workflow did nothing."""
-    led_to = {getattr(getattr(e, e.WhichOneof("attributes")), "workflow_task_completed_event_id", 0) for e in events}
-    completed = [e.event_id for e in events if e.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED]
-    updates = {
-        e.event_id - 1 for e in events if e.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED
-    }
-    return len([number for number in completed if number not in led_to | updates])
+    assert len(own) + len(child) <= 150

@@ -7,7 +7,7 @@ from domain.policy import ApprovalMode
 from tests.workflows.installation import Installation
 from tests.workflows.runs import Run, eventually
 from tests.workflows.test_deciding import refusal
-from tests.workflows.test_turns import paused
+from tests.workflows.test_turns import in_its_first_turn, paused
 from tests.workflows.world import Turn, World
 
 
@@ -64,9 +64,7 @@ async def test_a_takeover_waits_for_the_turn_and_keeps_the_host(fettle: Installa
 async def test_a_run_that_waits_for_its_next_turn_is_taken_over_at_once(fettle: Installation, world: World) -> None:
     """On a host that it gets for that, with what the agent left."""
     world.turns[1] = deque([Turn(limited=True), Turn()])
-    stop = world.stop(wire.RUN_AGENT)
-    started = await fettle.start(world.issue(1))
-    await stop.reached.wait()
+    started, stop = await in_its_first_turn(fettle, world)
     async with paused(fettle):
         stop.open.set()
         await world.called(wire.RELEASE_HOST)

@@ -9,7 +9,7 @@ from domain import errors, refs, roster, run, turns, wire
 from domain.policy import RepositoryPolicy
 from tests.workflows.installation import Installation
 from tests.workflows.runs import Run, attempted_now, eventually
-from tests.workflows.world import Turn, World
+from tests.workflows.world import Stop, Turn, World
 
 
 async def turns_of(fettle: Installation) -> turns.State:
@@ -78,6 +78,13 @@ async def paused(fettle: Installation) -> AsyncIterator[None]:
         await change(roster.Kind.RESUME)
 
 
+async def in_its_first_turn(fettle: Installation, world: World) -> tuple[Run, Stop]:
+    stop = world.stop(wire.RUN_AGENT)
+    started = await fettle.start(world.issue(1))
+    await stop.reached.wait()
+    return started, stop
+
+
 async def waits_for_its_turn(started: Run) -> None:
     async def waiting() -> list[str]:
         described = (await started.child.describe()).raw_description
@@ -89,9 +96,7 @@ async def waits_for_its_turn(started: Run) -> None:
 async def test_a_run_that_waits_for_its_next_turn_frees_its_host(fettle: Installation, world: World) -> None:
     """A budget may be spent until midnight: the slot is for runs that can go on."""
     world.turns[1] = deque([Turn(limited=True), Turn()])
-    stop = world.stop(wire.RUN_AGENT)
-    started = await fettle.start(world.issue(1))
-    await stop.reached.wait()
+    started, stop = await in_its_first_turn(fettle, world)
     async with paused(fettle):
         stop.open.set()
         await world.called(wire.RELEASE_HOST)
@@ -105,9 +110,7 @@ async def test_a_run_that_waits_for_its_next_turn_frees_its_host(fettle: Install
 async def test_a_run_whose_work_is_on_its_host_alone_waits_there(fettle: Installation, world: World) -> None:
     """Another host would begin without it."""
     world.turns[1] = deque([Turn(limited=True, alone=True), Turn()])
-    stop = world.stop(wire.RUN_AGENT)
-    started = await fettle.start(world.issue(1))
-    await stop.reached.wait()
+    started, stop = await in_its_first_turn(fettle, world)
     async with paused(fettle):
         stop.open.set()
         await waits_for_its_turn(started)
@@ -138,9 +141,7 @@ async def test_a_run_whose_first_turn_ends_without_a_word_waits_where_it_was(
 ) -> None:
     """Nobody has told whether the forge takes work in progress."""
     world.turns[1] = deque([Turn(error=errors.AgentCrashed("exit code 1")), Turn()])
-    stop = world.stop(wire.RUN_AGENT)
-    started = await fettle.start(world.issue(1))
-    await stop.reached.wait()
+    started, stop = await in_its_first_turn(fettle, world)
     async with paused(fettle):
         stop.open.set()
         await waits_for_its_turn(started)
@@ -152,9 +153,7 @@ async def test_a_run_whose_first_turn_ends_without_a_word_waits_where_it_was(
 
 async def test_a_held_run_frees_its_host_and_goes_on_with_its_work(fettle: Installation, world: World) -> None:
     """A hold may last for days."""
-    stop = world.stop(wire.RUN_AGENT)
-    started = await fettle.start(world.issue(1))
-    await stop.reached.wait()
+    started, stop = await in_its_first_turn(fettle, world)
     await started.hold()
     stop.open.set()
     await world.called(wire.RELEASE_HOST)
@@ -167,9 +166,7 @@ async def test_a_held_run_frees_its_host_and_goes_on_with_its_work(fettle: Insta
 async def test_a_run_that_waits_for_its_turn_is_held_at_once(fettle: Installation, world: World) -> None:
     """Who holds it does not wait for a budget first."""
     world.turns[1] = deque([Turn(limited=True), Turn()])
-    stop = world.stop(wire.RUN_AGENT)
-    started = await fettle.start(world.issue(1))
-    await stop.reached.wait()
+    started, stop = await in_its_first_turn(fettle, world)
     async with paused(fettle):
         stop.open.set()
         await world.called(wire.RELEASE_HOST)
