@@ -11,8 +11,10 @@ _HALF_LIFE = 400
 """Commits after which a past change counts half."""
 _ENOUGH = 100
 """Commits from which on their words tell which words are common."""
-_CROWD = 30
+CROWD = 30
 """A commit of more files than this says nothing of any two of them."""
+_SPOKEN = 80
+"""Newest commits of a file whose subjects tell what it is about."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Messages:
         self._postings = postings.Postings()
         self._numbers: dict[str, int] = {}
         self._selected: frozenset[int] = frozenset()
+        self._subjects: dict[str, tuple[str, ...]] = {}
 
     def select(self, commits: Sequence[history.Commit]) -> dict[int, int]:
         """Make exactly these the living documents; gives each one's place in `commits` by its number."""
@@ -52,6 +55,13 @@ class Messages:
         """How rare a token is in the selected commits' messages."""
         return self._postings.idf(len(self._postings.holders(token)))
 
+    def subject(self, commit: history.Commit) -> tuple[str, ...]:
+        """The tokens of a message's first line."""
+        held = self._subjects.get(commit.sha)
+        if held is None:
+            held = self._subjects[commit.sha] = tuple(tokens.of_text(commit.text.partition("\n")[0]))
+        return held
+
     def scores(self, weights: Mapping[str, float]) -> dict[int, float]:
         """BM25 of the selected commits."""
         return self._postings.scores(weights)
@@ -69,9 +79,11 @@ class Past:
             for path in commit.paths:
                 self._of_path[path].append(place)
         self._churn: dict[str, float] = {}
+        self._topics: dict[str, dict[str, float]] = {}
 
     @staticmethod
-    def _age(place: int) -> float:
+    def age(place: int) -> float:
+        """What a change counts that so many commits followed: 1 for the newest, half after 400."""
         return float(0.5 ** (place / _HALF_LIFE))
 
     def churn(self, path: str) -> float:
@@ -79,10 +91,29 @@ class Past:
         held = self._churn.get(path)
         if held is None:
             held = sum(
-                self._age(place) / (1.0 + math.log(max(1, len(self.commits[place].paths))))
+                self.age(place) / (1.0 + math.log(max(1, len(self.commits[place].paths))))
                 for place in self._of_path.get(path, ())
             )
             self._churn[path] = held
+        return held
+
+    def places(self, path: str) -> Sequence[int]:
+        """Which of the known commits touched a file, as places in `commits`, the newest first."""
+        return self._of_path.get(path, ())
+
+    def topic(self, path: str) -> Mapping[str, float]:
+        """What the newest commits that touched a file spoke of: their subjects' tokens, as a vector of length 1."""
+        held = self._topics.get(path)
+        if held is None:
+            counts: dict[str, float] = defaultdict(float)
+            for place in self.places(path)[:_SPOKEN]:
+                commit = self.commits[place]
+                if len(commit.paths) <= CROWD:
+                    for token in self._messages.subject(commit):
+                        counts[token] += 1.0 / math.sqrt(len(commit.paths))
+            held = {token: math.sqrt(count) * self._messages.idf(token) for token, count in counts.items()}
+            length = math.hypot(*held.values()) or 1.0
+            held = self._topics[path] = {token: weight / length for token, weight in held.items()}
         return held
 
     def changes(self, path: str) -> int:
@@ -113,9 +144,9 @@ class Past:
         for number in best:
             place = self._places[number]
             paths = self.commits[place].paths
-            if not paths or len(paths) > _CROWD:
+            if not paths or len(paths) > CROWD:
                 continue
-            worth = scored[number] ** 3 / math.sqrt(len(paths)) * (0.5 + 0.5 * self._age(place))
+            worth = scored[number] ** 3 / math.sqrt(len(paths)) * (0.5 + 0.5 * self.age(place))
             for path in paths:
                 totals[path] += worth
                 highest[path] = max(highest[path], scored[number])
@@ -125,7 +156,7 @@ class Past:
         """How many commits touched a file and another one, by the other."""
         found: dict[str, int] = defaultdict(int)
         for place in self._of_path.get(path, ()):
-            if 1 < len(self.commits[place].paths) <= _CROWD:
+            if 1 < len(self.commits[place].paths) <= CROWD:
                 for other in self.commits[place].paths:
                     found[other] += 1
         found.pop(path, None)
@@ -136,9 +167,9 @@ class Past:
         found: dict[str, float] = defaultdict(float)
         for place in self._of_path.get(path, ()):
             paths = self.commits[place].paths
-            if not 1 < len(paths) <= _CROWD:
+            if not 1 < len(paths) <= CROWD:
                 continue
-            worth = self._age(place) / math.log2(1 + len(paths))
+            worth = self.age(place) / math.log2(1 + len(paths))
             for other in paths:
                 if other != path:
                     found[other] += worth

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from codegraph import facts, index, ranks, tokens
+from codegraph import facts, index, ranks, ties, tokens
 from codegraph.evidence import Evidence
 from codegraph.revision import Revision
 
@@ -17,12 +17,13 @@ NAMES = (
     "words_share", "calls_seed_name", "stem_same", "stem_shared", "path_shared", "folder_same", "folder_distance",
     "imports", "imported", "reach_back", "reach_forward", "calls_top", "called_top", "names_held_top", "bases", "test",
     "subject", "siblings_tests", "churn_top", "last_change", "seed_churn", "seed_together", "lines", "seed_lines",
-    "files", "importers", "history", "blend_place", "blend_top",
+    "files", "importers", "history", "blend_place", "blend_top", "cosine_top", *ties.NAMES,
 )  # fmt: skip
 """The columns, in order. Append only: the shipped weights know columns by their places."""
 
 MOST_CANDIDATES = 200
 _MOST_WORDS = 60
+_MOST_COMPARED = 300
 
 
 class Table:
@@ -40,7 +41,11 @@ class Table:
         self.together = past.together(seed) if past else {}
         self.imports = self._imported_by_seed()
         chunks = [words for place, words in enumerate(known.chunks) if changed is None or place in changed]
-        self.weights = self._weights(chunks or known.chunks)
+        counts: Counter[str] = Counter()
+        for words in chunks or known.chunks:
+            counts.update(tokens.of_counts(words))
+        self.weights = self._weights(counts)
+        self.cosine = {**self._cosine(revision.sources, counts), **self._cosine(revision.tests, counts)}
         self.words = {**self._similar(revision.sources), **self._similar(revision.tests)}
         self.second = self._second()
         defined = [
@@ -58,10 +63,7 @@ class Table:
     def _imported_by_seed(self) -> frozenset[str]:
         return frozenset(self.revision.imports.get(self.seed, ()))
 
-    def _weights(self, chunks: Sequence[Mapping[str, int]]) -> dict[str, float]:
-        counts: Counter[str] = Counter()
-        for words in chunks:
-            counts.update(tokens.of_counts(words))
+    def _weights(self, counts: Mapping[str, int]) -> dict[str, float]:
         held = self.revision.sources.chunks
         weighed = {
             token: math.sqrt(count) * held.idf(len(held.holders(token))) ** 2
@@ -77,6 +79,22 @@ class Table:
         scores = Evidence(held, self.weights, chunks=False).words
         found = {held.paths[slot]: score for slot, score in scores.items() if held.paths[slot] != self.seed}
         return ranks.top(found)
+
+    def _cosine(self, held: index.Index, counts: Mapping[str, int]) -> dict[str, float]:
+        """Likeness by many tokens, the rare ones more; unlike BM25 it asks how often the seed says them, too."""
+        found: dict[int, float] = defaultdict(float)
+        files = len(held)
+        long = (token for token in counts if len(token) > 2)
+        for token in sorted(long, key=lambda token: (-counts[token], token))[:_MOST_COMPARED]:
+            times: dict[int, int] = defaultdict(int)
+            for number, count in held.chunks.holders(token):
+                times[held.chunk_slot[number]] += count
+            if not 0 < len(times) <= files / 2:
+                continue
+            weight = (1.0 + math.log(counts[token])) * math.log(files / len(times)) ** 2
+            for slot, count in times.items():
+                found[slot] += weight * (1.0 + math.log(count)) / math.sqrt(held.file_lengths[slot] + 50.0)
+        return {held.paths[slot]: score for slot, score in found.items() if held.paths[slot] != self.seed}
 
     def _second(self) -> dict[str, float]:
         """Files that change together with those that change together with the seed."""
@@ -233,9 +251,10 @@ class Table:
                     commons[1],
                 ]
             )
-        blend_place, blend_top = ranks.places(blend), ranks.top(blend)
+        blend_place, blend_top, cosine = ranks.places(blend), ranks.top(blend), ranks.top(self.cosine)
+        tied = ties.Ties(past, seed, self.paths)
         for path, row in zip(self.paths, rows, strict=True):
-            row.extend((blend_place[path], blend_top.get(path, 0.0)))
+            row.extend((blend_place[path], blend_top.get(path, 0.0), cosine.get(path, 0.0), *tied.row(path)))
         return rows
 
     def extends(self, path: str) -> bool:
