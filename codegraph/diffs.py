@@ -11,6 +11,7 @@ from typing import Final
 MOST: Final = 20_000_000
 """Bytes of a diff that are read."""
 
+_ORDINARY: Final = b"new file mode 100"
 _HUNK: Final = re.compile(rb"@@ -(\d{1,18})(?:,(\d{1,18}))? \+\d+(?:,(\d{1,18}))? @@")
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3}|.)")
 _LETTERS: Final = {b"a": 7, b"b": 8, b"t": 9, b"n": 10, b"v": 11, b"f": 12, b"r": 13}
@@ -58,15 +59,19 @@ class Part:
 
 
 def parts(diff: bytes) -> list[Part]:
-    """The files of a diff, in its order; a file that comes twice is one."""
+    """The files of a diff, in its order; a file that comes twice is one. A new symbolic link or submodule is none."""
     lines = diff[:MOST].split(b"\n")
     found: dict[str, Part] = {}
-    place, part = 0, None
+    place, part, special = 0, None, False
     while place < len(lines):
         line = lines[place]
-        if line.startswith(b"--- ") and lines[place + 1 : place + 2] and lines[place + 1].startswith(b"+++ "):
-            part = _part(line[4:], lines[place + 1][4:])
+        if line.startswith((b"diff --git ", b"new file mode ")):
+            special = line.startswith(b"new") and not line.startswith(_ORDINARY)
+            place += 1
+        elif line.startswith(b"--- ") and lines[place + 1 : place + 2] and lines[place + 1].startswith(b"+++ "):
+            part = None if special else _part(line[4:], lines[place + 1][4:])
             part = found.setdefault(part.path, part) if part else None
+            special = False
             place += 2
         elif line.startswith(b"rename from ") and place and lines[place - 1].startswith(b"similarity index "):
             moved = Part(_path(line[12:], b"") or "", False)  # all that a diff says of a file that only moves

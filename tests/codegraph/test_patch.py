@@ -85,6 +85,27 @@ def test_files_that_nobody_indexes_are_left_out(tmp_path: pathlib.Path) -> None:
     assert patch.read(readme + vendored, held.revision) == ()
 
 
+def test_a_new_link_or_submodule_is_no_code(tmp_path: pathlib.Path) -> None:
+    shas = lab.make(
+        tmp_path,
+        [
+            lab.Commit({b"real.py": b"x = 1\n"}),
+            lab.Commit(
+                {
+                    b"a_link.py": (lab.LINK, b"real.py"),
+                    b"b_empty.py": b"",
+                    b"c_module.py": (lab.SUBMODULE, b"1" * 40),
+                    b"d_code.py": b"def pay():\n    pass\n",
+                    b"real.py": b"x = 2\n",
+                }
+            ),
+        ],
+    )
+    diff = lab.git(tmp_path, "diff", shas[0], shas[1]).encode() + b"\n"
+    found = patch.read(diff, _graph(tmp_path, shas[0]).revision)
+    assert [(each.path, each.new) for each in found] == [("d_code.py", True), ("real.py", False)]
+
+
 @given(
     st.lists(
         st.sampled_from([b"--- a/x.py", b"+++ b/x.py", b"@@ -1,9 +1,9 @@", b"-a", b"+b", b" c", b"\\", b"", b"\0"])
