@@ -5,8 +5,9 @@
 A case has the form of the benchmark's own (`id`, `repo`, `parent`, `title`, `text`, `gold`, ...). Kept are ordinary
  commits since 2016 by people, with 1 to 6 changed source files that existed before, none deleted or renamed, 2
 to 500 changed source lines and at most 25 files in all; subjects about documents, typing, lint, versions and renames
-are left out. The text loses what would give the answer away: links, paths, file names, numbers of issues, hashes,
-trailers, scopes.
+are left out, and texts of less than 60 characters: an issue says more. About half of the cases change several files,
+where a repository has as many. The text loses what would give the answer away: links, paths, file names, numbers of
+issues, hashes, trailers, scopes.
 """
 
 import argparse
@@ -31,7 +32,8 @@ _BORING = re.compile(
 )
 _BOT = re.compile(r"\[bot\]|dependabot|renovate|greenkeeper|pre-commit-ci|github-actions|\bbot\b", re.IGNORECASE)
 _TRAILER = re.compile(
-    r"^(signed-off-by|co-authored-by|reviewed-by|closes?|fixe?s?|refs?|see|change-id|cc|tested-by)\b.*$",
+    r"\n(?:(?:[a-z]+-)+by|change-id|cc|bug|issue)[ \t]*:.*$"
+    r"|\n(?:close[sd]?|fix(?:e[sd])?|resolve[sd]?|refs?|see|part of|pr)[ \t:]+(?:[\w./-]*#\d|gh-\d|https?:).*$",
     re.IGNORECASE | re.M,
 )
 _GONE = (
@@ -45,6 +47,7 @@ _GONE = (
     re.compile(r"\b[0-9a-f]{7,40}\b"),
     re.compile(r"^\s*[-*] \[[ xX]\].*$", re.M),
 )
+_LEAST = 60
 _SCOPE = re.compile(r"^(\w+)\([^)]*\)(!?):")
 _PREFIX = re.compile(r"^([\w./*, -]{1,40}):\s+")
 _HEADER = "--commit--"
@@ -63,7 +66,7 @@ def cleaned(message: str, gold: list[str]) -> tuple[str, str]:
         message = pattern.sub("", message)
     lines = [" ".join(line.split()) for line in message.strip().splitlines()]
     title = lines[0].strip() if lines else ""
-    return title, "\n".join([title, *(line for line in lines[1:] if line)]).strip()
+    return title, "\n".join([title, *(line for line in lines[1:] if any(map(str.isalpha, line)))]).strip()
 
 
 def _log(git_dir: Path, since: str) -> Iterator[tuple[list[str], list[list[str]]]]:
@@ -94,7 +97,7 @@ def _changed_lines(git_dir: Path, case: dict[str, Any]) -> int:
     return sum(int(count) for row in rows for count in row[:2] if count.isdigit()) if done.returncode == 0 else 0
 
 
-def _case(name: str, head: list[str], rows: list[list[str]]) -> dict[str, object] | None:
+def _case(name: str, head: list[str], rows: list[list[str]]) -> dict[str, Any] | None:
     sha, parents, date, author, message = (*head, "")[:5]
     parent = parents.split()
     subject = message.split("\n", 1)[0]
@@ -116,18 +119,20 @@ def _case(name: str, head: list[str], rows: list[list[str]]) -> dict[str, object
         if letter == "M":
             gold.append(path)
     title, text = cleaned(message, gold)
-    if not 1 <= len(gold) <= 6 or len(title.split()) < 3:
+    if not 1 <= len(gold) <= 6 or len(title.split()) < 2 or len(text) < _LEAST:
         return None
     key = f"{name.rsplit('/', 1)[-1]}-{sha[:10]}"
     return {"id": key, "repo": name, "commit": sha, "parent": parent[0], "date": date,
             "title": title, "text": text, "gold": sorted(gold), "gold_tests": sorted(tests)}  # fmt: skip
 
 
-def mine(git_dir: Path, name: str, most: int, since: str = "2016-01-01") -> list[dict[str, object]]:
+def mine(git_dir: Path, name: str, most: int, since: str = "2016-01-01") -> list[dict[str, Any]]:
     """Cases of one repository, drawn at random with a fixed seed, oldest first."""
     found = [case for head, rows in _log(git_dir, since) if (case := _case(name, head, rows))]
     random.Random(_SEED).shuffle(found)
-    kept = list(itertools.islice((case for case in found if 2 <= _changed_lines(git_dir, case) <= 500), most))
+    kinds = [[case for case in found if (len(case["gold"]) > 1) is several] for several in (True, False)]
+    turns = (case for pair in itertools.zip_longest(*kinds) for case in pair if case)
+    kept = list(itertools.islice((case for case in turns if 2 <= _changed_lines(git_dir, case) <= 500), most))
     return sorted(kept, key=lambda case: (str(case["date"]), str(case["id"])))
 
 

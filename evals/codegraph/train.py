@@ -9,7 +9,8 @@ Needs numpy, scipy and lightgbm (`pip install scipy lightgbm`); the product need
 are always on one side of a split, so that what is reported is what an unseen repository gets. The loss of the weighted
 sum is listwise: within each case the right files share the probability of a soft maximum over its candidates. It does
 better on repositories that it has not seen than gradient-boosted trees over the same columns, and both together do
-better than either: so the trees are small, look only at the rows that the sum puts first, and are added to it.
+better than either: so the trees are small, look only at the rows that the sum puts first, learn what the sum leaves to
+be told, and are added to it.
 """
 
 import argparse
@@ -67,7 +68,8 @@ class Cases:
                     self.repos.append(case["repo"])
                     self.paths.append(case["paths"])
                     self.gold.append(set(case["gold"]))
-                    rows.append(numpy.asarray(case["rows"], dtype=numpy.float32))
+                    row = numpy.asarray(case["rows"], dtype=numpy.float32)
+                    rows.append(row.reshape(len(case["paths"]), len(self.names)))  # a case may have no candidates
                     labels.append(numpy.asarray([path in self.gold[-1] for path in case["paths"]], dtype=numpy.int32))
         self.rows, self.labels = rows, labels
 
@@ -146,10 +148,12 @@ class Learned:
     def _boosted(self, cases: Cases, used: Sequence[int], rounds: int) -> Any:
         import lightgbm
 
-        kept = {place: self._best(cases.rows[place] @ self.weights) for place in used}
+        sums = {place: cases.rows[place] @ self.weights for place in used}
+        kept = {place: self._best(sums[place]) for place in used}
         rows = numpy.concatenate([cases.rows[place][best] for place, best in kept.items()])
         labels = numpy.concatenate([cases.labels[place][best] for place, best in kept.items()])
-        held = lightgbm.Dataset(rows, labels, group=[len(best) for best in kept.values()])
+        start = numpy.concatenate([sums[place][best] for place, best in kept.items()])
+        held = lightgbm.Dataset(rows, labels, group=[len(best) for best in kept.values()], init_score=start)
         return lightgbm.train(_TREES, held, num_boost_round=rounds)
 
     @staticmethod
@@ -159,7 +163,7 @@ class Learned:
     def scores(self, rows: Any) -> Any:
         """The scores of the rows of one case, as `codegraph.model.Weights.scores` gives them."""
         sums = rows @ self.weights
-        if self.booster is None:
+        if self.booster is None or not len(sums):
             return sums
         best = self._best(sums)
         added = self.share * self.booster.predict(rows[best], raw_score=True)
