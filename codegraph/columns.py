@@ -8,7 +8,6 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from codegraph import index, ranks, tokens
@@ -110,7 +109,7 @@ class Paths:
         held = of.revision.sources
         known = held.facts[path]
         covered, share = of.path_share(path)
-        stem = PurePosixPath(path).name.split(".", 1)[0].lower()
+        stem = ranks.stem_of(path)
         stem_tokens = set(tokens.of_word(stem)[:1])
         mine = tokens.of_path(path)
         folders = path.lower().split("/")[:-1]
@@ -195,11 +194,11 @@ class Graph:
         self._bridge, self._bridge_best = ranks.top(of.bridge), ranks.top(of.bridge_best)
         self._near, self._folders = ranks.top(of.near), ranks.top(of.folders)
         self._callees, self._callers = ranks.top(of.callees), ranks.top(of.callers)
-        self._first = str(PurePosixPath(of.seeds[0]).parent) if of.seeds else ""
+        self._first = ranks.folder_of(of.seeds[0]) if of.seeds else None
 
     def row(self, path: str) -> list[float]:
         """One candidate's values, in the order of their names."""
-        folder = str(PurePosixPath(path).parent)
+        folder = ranks.folder_of(path)
         return [
             self._bridge.get(path, 0.0),
             self._bridge_best.get(path, 0.0),

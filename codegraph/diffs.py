@@ -11,7 +11,6 @@ from typing import Final
 MOST: Final = 20_000_000
 """Bytes of a diff that are read."""
 
-_ORDINARY: Final = b"new file mode 100"
 _HUNK: Final = re.compile(rb"@@ -(\d{1,18})(?:,(\d{1,18}))? \+\d+(?:,(\d{1,18}))? @@")
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3}|.)")
 _LETTERS: Final = {b"a": 7, b"b": 8, b"t": 9, b"n": 10, b"v": 11, b"f": 12, b"r": 13}
@@ -59,19 +58,29 @@ class Part:
 
 
 def parts(diff: bytes) -> list[Part]:
-    """The files of a diff, in its order; a file that comes twice is one. A new symbolic link or submodule is none."""
+    """The files of a diff, in its order; a file that comes twice is one. Links and submodules are none. A copy is a new
+    file of what it has more than its source."""
     lines = diff[:MOST].split(b"\n")
     found: dict[str, Part] = {}
-    place, part, special = 0, None, False
+    place, part, special, copied, by_git = 0, None, False, False, False
+    prefixes = (b"a/", b"b/")
     while place < len(lines):
         line = lines[place]
-        if line.startswith((b"diff --git ", b"new file mode ")):
-            special = line.startswith(b"new") and not line.startswith(_ORDINARY)
+        if line.startswith(b"diff --git "):
+            special, copied, by_git = False, False, True
+            prefixes = _prefixes(line[11:]) or prefixes
+            place += 1
+        elif line.startswith((b"new file mode ", b"deleted file mode ")):
+            special = not line.partition(b" mode ")[2].startswith(b"100")
+            place += 1
+        elif line.startswith(b"copy from ") and place and lines[place - 1].startswith(b"similarity index "):
+            copied = True
             place += 1
         elif line.startswith(b"--- ") and lines[place + 1 : place + 2] and lines[place + 1].startswith(b"+++ "):
-            part = None if special else _part(line[4:], lines[place + 1][4:])
+            old = b"/dev/null" if copied else line[4:]
+            part = None if special else _part(old, lines[place + 1][4:], prefixes)
             part = found.setdefault(part.path, part) if part else None
-            special = False
+            special = copied = False
             place += 2
         elif line.startswith(b"rename from ") and place and lines[place - 1].startswith(b"similarity index "):
             moved = Part(_path(line[12:], b"") or "", False)  # all that a diff says of a file that only moves
@@ -79,14 +88,25 @@ def parts(diff: bytes) -> list[Part]:
             place += 1
         elif part is not None and (hunk := _HUNK.match(line)):
             counts = [int(hunk[1]), int(hunk[2] or 1), int(hunk[3] or 1)]
+            if not by_git and counts[:2] == [0, 0]:
+                part.new = True  # other programs name the old side of a new file like its new one
             place = _hunk(lines, place + 1, part, counts)
         else:
             place += 1
     return list(found.values())
 
 
-def _part(old: bytes, new: bytes) -> Part | None:
-    before, after = _path(old, b"a/"), _path(new, b"b/")
+def _prefixes(both: bytes) -> tuple[bytes, bytes] | None:
+    """What stands before the paths of a heading that names one file: `a/` and `b/`, or what `diff.mnemonicPrefix` says,
+    such as `i/` and `w/`. None where the heading does not tell."""
+    middle = len(both) // 2
+    before, after = both[:middle], both[middle + 1 :]
+    alike = before[1:2] == b"/" and before[1:] == after[1:] and before[:1] != after[:1]
+    return (before[:2], after[:2]) if alike else None
+
+
+def _part(old: bytes, new: bytes, prefixes: tuple[bytes, bytes]) -> Part | None:
+    before, after = _path(old, prefixes[0]), _path(new, prefixes[1])
     path = before or after
     return Part(path, before is None) if path else None
 

@@ -7,7 +7,6 @@ import functools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 
 from codegraph import columns, question, ranks, tokens
 from codegraph.evidence import Evidence
@@ -144,7 +143,7 @@ class Table:
     def _folder_scores(self) -> dict[str, float]:
         found: dict[str, float] = defaultdict(float)
         for path in self.seeds:
-            found[str(PurePosixPath(path).parent)] += self.first[path]
+            found[ranks.folder_of(path)] += self.first[path]
         return dict(found)
 
     def _calls(self) -> tuple[dict[str, float], dict[str, float]]:

@@ -33,6 +33,7 @@ class Messages:
         self._numbers: dict[str, int] = {}
         self._selected: frozenset[int] = frozenset()
         self._subjects: dict[str, tuple[str, ...]] = {}
+        self._idfs: dict[str, float] = {}
 
     def select(self, commits: Sequence[history.Commit]) -> dict[int, int]:
         """Make exactly these the living documents; gives each one's place in `commits` by its number."""
@@ -49,11 +50,15 @@ class Messages:
         for number in wanted - self._selected:
             self._postings.revive(number)
         self._selected = wanted
+        self._idfs = {}
         return places
 
     def idf(self, token: str) -> float:
         """How rare a token is in the selected commits' messages."""
-        return self._postings.idf(len(self._postings.holders(token)))
+        held = self._idfs.get(token)
+        if held is None:
+            held = self._idfs[token] = self._postings.idf(self._postings.count(token))
+        return held
 
     def subject(self, commit: history.Commit) -> tuple[str, ...]:
         """The tokens of a message's first line."""

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 
 from codegraph.revision import Revision
 
@@ -24,8 +23,18 @@ def subjects_of(revision: Revision, test: str) -> dict[str, float]:
 
 def bare(test: str) -> str:
     """The name of a file without its endings and without what marks it as a test."""
-    stem = PurePosixPath(test).name.split(".", 1)[0].lower()
+    stem = stem_of(test)
     return stem.removeprefix("test_").removesuffix("_test").removesuffix("_tests").removeprefix("test-")
+
+
+def stem_of(path: str) -> str:
+    """The name of a file up to its first dot, lower case."""
+    return path.rpartition("/")[2].partition(".")[0].lower()
+
+
+def folder_of(path: str) -> str:
+    """The folder of a file; empty at the root."""
+    return path.rpartition("/")[0]
 
 
 def top(scores: Mapping[str, float]) -> dict[str, float]:

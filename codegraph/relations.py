@@ -6,7 +6,6 @@ Columns ending in `_top` are divided by the best file's value; the others are ab
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 
 from codegraph import facts, index, ranks, ties, tokens
 from codegraph.evidence import Evidence
@@ -81,7 +80,7 @@ class Table:
         return ranks.top(found)
 
     def _cosine(self, held: index.Index, counts: Mapping[str, int]) -> dict[str, float]:
-        """Likeness by many tokens, the rare ones more; unlike BM25 it asks how often the seed says them, too."""
+        """Likeness by the tokens that the seed says most, the rare ones more, without BM25's ceiling on counts."""
         found: dict[int, float] = defaultdict(float)
         files = len(held)
         long = (token for token in counts if len(token) > 2)
@@ -161,11 +160,11 @@ class Table:
         everything = everything - {self.seed}
         if len(everything) <= MOST_CANDIDATES:
             return sorted(everything)
-        folder = str(PurePosixPath(self.seed).parent)
+        folder = ranks.folder_of(self.seed)
         importers = self.revision.importers.get(self.seed, ())
         chosen = {path for path in (*self.imports, *importers[:40]) if path in everything}
         bare = ranks.bare(self.seed)
-        near = [path for path in everything if str(PurePosixPath(path).parent) == folder or ranks.bare(path) == bare]
+        near = [path for path in everything if ranks.folder_of(path) == folder or ranks.bare(path) == bare]
         chosen.update(sorted(near)[:40])
         for scores, most in (
             (self.together, 80),
@@ -196,14 +195,14 @@ class Table:
         total = max(1, len(past.commits)) if past else 1
         commons = (math.log1p(len(revision.sources) + len(revision.tests)), math.log1p(total))
         my_bare, my_path = ranks.bare(seed), frozenset(tokens.of_path(seed))
-        mine = PurePosixPath(seed).parts[:-1]
+        mine = seed.split("/")[:-1]
         rows, blend = [], {}
         for path in self.paths:
             role = revision.tests if path in revision.tests.facts else revision.sources
             known = role.facts[path]
             is_test = role is revision.tests
             theirs = frozenset(tokens.of_path(path))
-            parts = PurePosixPath(path).parts[:-1]
+            parts = path.split("/")[:-1]
             shared = sum(1 for _ in _common(mine, parts))
             subject = ranks.subjects_of(revision, path).get(seed, 0.0) if is_test else 0.0
             stem = ranks.bare(path)

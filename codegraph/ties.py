@@ -7,9 +7,8 @@ for the newest changes alone; and files that never changed together may have bee
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 
-from codegraph import past
+from codegraph import past, ranks
 
 NAMES = (
     "newest_5", "newest_20", "newest_100", "ages_apart", "together_ever", "share_of_seed", "share_of_path", "jaccard",
@@ -21,7 +20,11 @@ _NEVER = 5_000
 
 
 class Ties:
-    """What the past says of one file and any other. Without a past, or for a new file, it says nothing (0)."""
+    """What the past says of one file and any other. Without a past it says nothing (0).
+
+    Of a file that the known commits never touched they say what they say of one that was touched before all of them:
+    it is tied to nothing, and seldom changed.
+    """
 
     def __init__(self, known: past.Past | None, seed: str, paths: list[str]) -> None:
         self._past, self._seed = known, seed
@@ -58,20 +61,20 @@ class Ties:
                 self._since.setdefault(path, place)
                 self._ever[path] = self._ever.get(path, 0.0) + worth
                 self._closest[path] = max(self._closest.get(path, 0.0), close)
-            self._folders.update({str(PurePosixPath(path).parent) for path in paths if path != self._seed})
+            self._folders.update({ranks.folder_of(path) for path in paths if path != self._seed})
         self._ever.pop(self._seed, None)
 
     def row(self, path: str) -> list[float]:
         """One file's values, in the order of their names."""
         known = self._past
-        if known is None:
+        if known is None or not known.commits:
             return [0.0] * len(NAMES)
         last, mine, theirs = known.last_change(path), known.changes(self._seed), known.changes(path)
-        common, total = self._common.get(path, 0), max(1, len(known.commits))
+        common, total = self._common.get(path, 0), len(known.commits)
         return [
-            float(last < 5),
-            float(last < 20),
-            float(last < 100),
+            float(theirs > 0 and last < 5),
+            float(theirs > 0 and last < 20),
+            float(theirs > 0 and last < 100),
             math.log1p(abs(last - known.last_change(self._seed))),
             self._ever.get(path, 0.0) / self._most,
             common / (mine + 1),
@@ -82,7 +85,7 @@ class Ties:
             self._newest[1][path] / max(1, self._recent[1]),
             1.0 / (1.0 + math.log1p(self._since.get(path, _NEVER))),
             self._closest.get(path, 0.0),
-            self._folders[str(PurePosixPath(path).parent)] / (self._counted + 1),
+            self._folders[ranks.folder_of(path)] / (self._counted + 1),
             self._topics.get(path, 0.0),
             self._topics.get(path, 0.0) / self._best_topic,
         ]

@@ -3,19 +3,21 @@
     python -m evals.codegraph.cost REPOSITORY [REPOSITORY ...]
 
 For each repository: T, a cold index by two processes, the update after a commit that changed about five files (linking
-and the past included), questions by the last commits' messages, the store's bytes for each byte of source, and this
-process's peak memory.
+and the past included), where to look for the last commits' messages, what changes of single files can break (the first
+question apart: it reads what the past spoke of), the store's bytes for each byte of source, and this process's peak
+memory.
 """
 
 import argparse
 import json
 import resource
-import statistics
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from codegraph import graph, languages, navigate, objects, store
+from codegraph import blast, changes, graph, languages, navigate, objects, store
+from codegraph.revision import Revision
 
 
 def _bare_parse(repository: objects.Repository, held: graph.Graph) -> tuple[float, int]:
@@ -43,6 +45,26 @@ def _step(repository: objects.Repository) -> tuple[str, str]:
     raise SystemExit("no commit of four to six files among the newest 400")
 
 
+def _timed(ask: Callable[..., object], *of: object) -> float:
+    """Milliseconds of one question."""
+    started = time.perf_counter()
+    ask(*of)
+    return 1000 * (time.perf_counter() - started)
+
+
+def _breaks(revision: Revision) -> list[float]:
+    """Milliseconds of what a change of one file can break, for the 60 sources that were changed last."""
+    assert revision.past is not None
+    newest = (path for commit in revision.past.commits for path in commit.paths)
+    seeds = [path for path in dict.fromkeys(newest) if path in revision.sources.facts][:60]
+    whole = [(changes.Change(path, revision.sources.facts[path], None),) for path in seeds]
+    return [_timed(blast.radius, revision, change) for change in whole]
+
+
+def _at(spent: Sequence[float], share: float) -> float:
+    return round(sorted(spent)[int(share * (len(spent) - 1))], 1)
+
+
 def measured(path: Path) -> dict[str, object]:
     """The figures of one repository."""
     repository = objects.Repository(path)
@@ -56,11 +78,8 @@ def measured(path: Path) -> dict[str, object]:
         started = time.perf_counter()
         revision = held.at(after)
         update = time.perf_counter() - started
-        spent = []
-        for commit in held.history.commits[:60]:
-            started = time.perf_counter()
-            navigate.locate(revision, commit.text)
-            spent.append(1000 * (time.perf_counter() - started))
+        spent = [_timed(navigate.locate, revision, commit.text) for commit in held.history.commits[:60]]
+        breaks = _breaks(revision)
         kept = sum(each.stat().st_size for each in Path(folder).rglob("*") if each.is_file())
         assert held.manifest is not None
         count = len(held.manifest.sources) + len(held.manifest.tests)
@@ -71,8 +90,11 @@ def measured(path: Path) -> dict[str, object]:
         "T_seconds": round(unit, 3),
         "cold_T": round(cold / unit, 2),
         "update_T": round(update / unit, 3),
-        "query_ms_p50": round(statistics.median(spent), 1),
-        "query_ms_p95": round(sorted(spent)[int(0.95 * (len(spent) - 1))], 1),
+        "query_ms_p50": _at(spent, 0.5),
+        "query_ms_p95": _at(spent, 0.95),
+        "blast_ms_first": round(breaks[0], 1),
+        "blast_ms_p50": _at(breaks[1:], 0.5),
+        "blast_ms_p95": _at(breaks[1:], 0.95),
         "store_per_source": round(kept / size, 2),
         "peak_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }

@@ -3,11 +3,12 @@
     python -m evals.codegraph.mine --out cases.jsonl --most 80 PATH [PATH ...]
 
 A case has the form of the benchmark's own (`id`, `repo`, `parent`, `title`, `text`, `gold`, ...). Kept are ordinary
- commits since 2016 by people, with 1 to 6 changed source files that existed before, none deleted or renamed, 2
-to 500 changed source lines and at most 25 files in all; subjects about documents, typing, lint, versions and renames
-are left out, and texts of less than 60 characters: an issue says more. About half of the cases change several files,
-where a repository has as many. The text loses what would give the answer away: links, paths, file names, numbers of
-issues, hashes, trailers, scopes.
+commits since 2016 by people, with 1 to 6 changed source files that existed before (2 to 500 changed lines in them),
+none deleted or renamed, and at most 25 files in all. Subjects of one word are left out, those about documents, typing,
+lint, formatting, comments, versions, renames, merges and reverts, and texts of less than 60 characters: an issue says
+more. About half of the cases change several files, where a repository has as many. The text loses what would give the
+answer away, as far as patterns find it: links, paths, file names, numbers of issues, hashes, scopes, lines of trailers
+and references.
 """
 
 import argparse
@@ -48,6 +49,8 @@ _GONE = (
     re.compile(r"^\s*[-*] \[[ xX]\].*$", re.M),
 )
 _LEAST = 60
+_MOST = 4_000
+"""Characters of a message that are read: a pasted log says no more, and the patterns are slow on long ones."""
 _SCOPE = re.compile(r"^(\w+)\([^)]*\)(!?):")
 _PREFIX = re.compile(r"^([\w./*, -]{1,40}):\s+")
 _HEADER = "--commit--"
@@ -55,7 +58,7 @@ _HEADER = "--commit--"
 
 def cleaned(message: str, gold: list[str]) -> tuple[str, str]:
     """Title and text of a commit message without what names its files outright."""
-    message = _TRAILER.sub("", message)
+    message = _TRAILER.sub("", message[:_MOST])
     message = _SCOPE.sub(r"\1\2:", message)
     prefix = _PREFIX.match(message)
     if prefix:
@@ -74,6 +77,8 @@ def _log(git_dir: Path, since: str) -> Iterator[tuple[list[str], list[list[str]]
     command = [
         "git",
         f"--git-dir={git_dir}",
+        "-c",
+        "core.quotePath=false",
         "log",
         "--no-merges",
         f"--since={since}",

@@ -85,25 +85,69 @@ def test_files_that_nobody_indexes_are_left_out(tmp_path: pathlib.Path) -> None:
     assert patch.read(readme + vendored, held.revision) == ()
 
 
-def test_a_new_link_or_submodule_is_no_code(tmp_path: pathlib.Path) -> None:
+def test_links_and_submodules_are_no_code(tmp_path: pathlib.Path) -> None:
     shas = lab.make(
         tmp_path,
         [
-            lab.Commit({b"real.py": b"x = 1\n"}),
+            lab.Commit(
+                {b"real.py": b"x = 1\n", b"e_was_link.py": (lab.LINK, b"real.py"), b"f_was_code.py": b"y = 1\n"}
+            ),
             lab.Commit(
                 {
                     b"a_link.py": (lab.LINK, b"real.py"),
                     b"b_empty.py": b"",
                     b"c_module.py": (lab.SUBMODULE, b"1" * 40),
                     b"d_code.py": b"def pay():\n    pass\n",
+                    b"e_was_link.py": b"def now():\n    pass\n",
+                    b"f_was_code.py": (lab.LINK, b"real.py"),
                     b"real.py": b"x = 2\n",
                 }
             ),
         ],
     )
+    held = _graph(tmp_path, shas[0])
     diff = lab.git(tmp_path, "diff", shas[0], shas[1]).encode() + b"\n"
-    found = patch.read(diff, _graph(tmp_path, shas[0]).revision)
-    assert [(each.path, each.new) for each in found] == [("d_code.py", True), ("real.py", False)]
+    found = patch.read(diff, held.revision)
+    assert sorted((each.path, each.new) for each in found) == [
+        ("d_code.py", True),
+        ("e_was_link.py", True),
+        ("f_was_code.py", False),
+        ("real.py", False),
+    ]
+
+
+def test_a_copy_is_a_new_file_and_no_change_of_its_source(tmp_path: pathlib.Path) -> None:
+    body = b"".join(b"def one%d():\n    return %d\n\n\n" % (number, number) for number in range(20))
+    files = {b"copy.py": body + b"def more():\n    pass\n", b"src.py": body.replace(b"return 0\n", b"return 9\n")}
+    shas = lab.make(tmp_path, [lab.Commit({b"src.py": body}), lab.Commit(files)])
+    diff = lab.git(tmp_path, "diff", "-C", *shas).encode() + b"\n"
+    assert b"copy from src.py" in diff
+    copy, source = sorted(patch.read(diff, _graph(tmp_path, shas[0]).revision), key=lambda each: each.path)
+    assert (copy.path, copy.new, copy.names) == ("copy.py", True, ("more",))
+    assert (source.path, source.new, source.names) == ("src.py", False, ("one0",))
+
+
+def test_the_prefixes_that_a_user_has_set_are_taken_off(tmp_path: pathlib.Path) -> None:
+    files = {b"i/old.py": b"x = 1\n", b"b.py": b"y = 1\n"}
+    changed = {b"i/old.py": b"x = 2\n", b"b.py": b"y = 2\n", b"w/new.py": b"def fresh():\n    pass\n"}
+    shas = lab.make(tmp_path, [lab.Commit(files), lab.Commit(changed)])
+    held = _graph(tmp_path, shas[0])
+    plain = patch.read(lab.git(tmp_path, "diff", *shas).encode() + b"\n", held.revision)
+    assert [each.path for each in plain] == ["w/new.py", "b.py", "i/old.py"]
+    for source, target in (("c/", "i/"), ("i/", "w/"), ("c/", "w/"), ("1/", "2/")):
+        options = (f"--src-prefix={source}", f"--dst-prefix={target}")
+        diff = lab.git(tmp_path, "diff", *options, *shas).encode() + b"\n"
+        assert patch.read(diff, held.revision) == plain, options
+
+
+def test_a_new_file_of_another_program_s_diff_is_new(tmp_path: pathlib.Path) -> None:
+    (base,) = lab.make(tmp_path, [lab.Commit({b"old.py": b"x = 1\n"})])
+    diff = (
+        b"diff -urN a/new.py b/new.py\n--- a/new.py\t1970-01-01 00:00:00\n+++ b/new.py\t2026-01-01 00:00:00\n"
+        b"@@ -0,0 +1,2 @@\n+def fresh():\n+    pass\n"
+    )
+    (found,) = patch.read(diff, _graph(tmp_path, base).revision)
+    assert (found.path, found.new, found.names) == ("new.py", True, ("fresh",))
 
 
 @given(

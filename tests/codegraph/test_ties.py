@@ -89,12 +89,20 @@ def test_without_a_past_nothing_is_said() -> None:
     assert ties.Ties(None, "a", ["b"]).row("b") == [0.0] * len(ties.NAMES)
 
 
-@pytest.mark.parametrize("known", [_past(), _past(("one", ("b",)))])
-def test_a_file_that_the_past_does_not_know_is_tied_to_nothing(known: past.Past) -> None:
-    row = _row(known, "new", "b", "c")
-    assert all(math.isfinite(value) for value in row.values())
-    tied = ("share_of_seed", "jaccard", "last_5", "last_15", "closest", "folder_share", "topic", "topic_top")
-    assert [row[name] for name in tied] == [0.0] * len(tied)
+def test_in_an_empty_past_nothing_is_said() -> None:
+    assert ties.Ties(_past(), "a", ["b"]).row("b") == [0.0] * len(ties.NAMES)
+
+
+def test_a_file_that_the_past_does_not_know_is_tied_to_nothing_and_not_new() -> None:
+    known = _past(("one", ("b",)), ("two", ("b",)))
+    fresh = _row(known, "new", "b", "c")
+    assert fresh.pop("surprise") == pytest.approx(math.log(0.3 * 2 / 3))
+    assert fresh.pop("ages_apart") == pytest.approx(math.log1p(2)), "as if it had been touched before all others"
+    assert fresh.pop("since_together") < 0.2
+    assert [fresh.pop(name) for name in ("newest_5", "newest_20", "newest_100")] == [1.0] * 3, "b was touched just now"
+    assert set(fresh.values()) == {0.0}
+    never = _row(known, "b", "never", "c")
+    assert [never[name] for name in ("newest_5", "newest_20", "newest_100")] == [0.0] * 3, "it was never touched"
 
 
 def test_likeness_of_files_asks_how_often_both_say_a_rare_word(tmp_path: pathlib.Path) -> None:
