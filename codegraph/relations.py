@@ -187,7 +187,7 @@ class Table:
         together_place = ranks.places({path: self.together.get(path, 0.0) for path in self.paths})
         words_place = ranks.places({path: self.words.get(path, 0.0) for path in self.paths})
         churn = ranks.top({path: past.churn(path) for path in self.paths}) if past else {}
-        counts = past.common(seed) if past else {}
+        tied = ties.Ties(past, seed, self.paths)
         importers = revision.importers.get(seed, ())
         back = {path: 1.0 for first in importers for path in revision.importers.get(first, ())}
         forward = {path: 1.0 for first in self.imports for path in revision.imports.get(first, ())}
@@ -217,7 +217,7 @@ class Table:
                     together.get(path, 0.0),
                     self.together.get(path, 0.0) / (seed_churn + 0.5),
                     together_place[path],
-                    math.log1p(counts.get(path, 0)),
+                    math.log1p(tied.common.get(path, 0)),
                     second.get(path, 0.0),
                     self.words.get(path, 0.0),
                     words_place[path],
@@ -251,7 +251,6 @@ class Table:
                 ]
             )
         blend_place, blend_top, cosine = ranks.places(blend), ranks.top(blend), ranks.top(self.cosine)
-        tied = ties.Ties(past, seed, self.paths)
         for path, row in zip(self.paths, rows, strict=True):
             row.extend((blend_place[path], blend_top.get(path, 0.0), cosine.get(path, 0.0), *tied.row(path)))
         return rows

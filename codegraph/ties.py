@@ -24,6 +24,9 @@ class Ties:
 
     Of a file that the known commits never touched they say what they say of one that was touched before all of them:
     it is tied to nothing, and seldom changed.
+
+    Attributes:
+        common: How many commits touched the seed and another file, by the other.
     """
 
     def __init__(self, known: past.Past | None, seed: str, paths: list[str]) -> None:
@@ -33,12 +36,12 @@ class Ties:
         self._ever: dict[str, float] = {}
         self._closest: dict[str, float] = {}
         self._folders: Counter[str] = Counter()
-        self._common: dict[str, int] = {}
+        self.common: dict[str, int] = {}
         self._counted = 0
         self._topics: dict[str, float] = {}
         if known is None:
             return
-        self._common = known.common(seed)
+        self.common = known.common(seed)
         self._read(known, known.places(seed))
         topic = known.topic(seed)
         self._topics = {path: _dot(topic, known.topic(path)) for path in paths}
@@ -47,7 +50,7 @@ class Ties:
 
     def _read(self, known: past.Past, places: Sequence[int]) -> None:
         self._recent = (min(5, len(places)), min(15, len(places)))
-        for age, place in enumerate(places):
+        for number, place in enumerate(places):
             paths = known.commits[place].paths
             if len(paths) > past.CROWD:
                 continue
@@ -55,7 +58,7 @@ class Ties:
             worth = 1.0 / math.log2(2 + len(paths))
             close = known.age(place) / len(paths)
             for limit, newest in zip((5, 15), self._newest, strict=True):
-                if age < limit:
+                if number < limit:
                     newest.update(paths)
             for path in paths:
                 self._since.setdefault(path, place)
@@ -70,7 +73,7 @@ class Ties:
         if known is None or not known.commits:
             return [0.0] * len(NAMES)
         last, mine, theirs = known.last_change(path), known.changes(self._seed), known.changes(path)
-        common, total = self._common.get(path, 0), len(known.commits)
+        common, total = self.common.get(path, 0), len(known.commits)
         return [
             float(theirs > 0 and last < 5),
             float(theirs > 0 and last < 20),

@@ -49,6 +49,7 @@ _GONE = (
     re.compile(r"^\s*[-*] \[[ xX]\].*$", re.M),
 )
 _LEAST = 60
+"""Characters of a text that is a question; an issue says more than a subject."""
 _MOST = 4_000
 """Characters of a message that are read: a pasted log says no more, and the patterns are slow on long ones."""
 _SCOPE = re.compile(r"^(\w+)\([^)]*\)(!?):")
